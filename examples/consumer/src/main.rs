@@ -1,0 +1,3 @@
+//! Handles orders from SQS, one span per record.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Handles what the orders queue gave up.
+
+fn main() {}

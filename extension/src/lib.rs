@@ -1,0 +1,1 @@
+//! A Lambda extension that receives OTLP on localhost and flushes it upstream before the freeze.

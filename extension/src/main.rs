@@ -1,0 +1,3 @@
+//! A Lambda extension that receives OTLP on localhost and flushes it upstream before the freeze.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One CONSUMER span per SQS record, in the trace of its producer.

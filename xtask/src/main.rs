@@ -1,0 +1,3 @@
+//! Runs the demo and the checks.
+
+fn main() {}
