@@ -1,1 +1,1 @@
-//! The promises of the README, one file each.
+//! The promises of the README, one file each, proven with real processes.
