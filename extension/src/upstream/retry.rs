@@ -1,0 +1,1 @@
+//! What an answer means: which statuses are worth another try, and when.
