@@ -1,1 +1,38 @@
 //! A Lambda sandbox, an SQS endpoint and an OTLP sink on loopback, for tests and the demo.
+//!
+//! A second, independent reading of AWS's documents: it depends on neither the wrapper nor the extension.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use lambda_emulator::{OtlpSink, Sandbox};
+//! use std::time::Duration;
+//!
+//! let sink = OtlpSink::start().await?;
+//! let sandbox = Sandbox::builder("orders")
+//!     .bootstrap("target/debug/example-consumer")
+//!     .extension("target/debug/throughline-extension")
+//!     .env("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url())
+//!     .timeline(sink.timeline())
+//!     .start()
+//!     .await?;
+//! let invocation = sandbox.invoke(r#"{"Records":[]}"#).await;
+//! let frozen = sandbox.wait_frozen(&invocation.request_id).await;
+//! sandbox.shutdown("spindown").await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod clock;
+mod http;
+mod ids;
+//mod sandbox;
+mod sink;
+mod timeline;
+
+pub use clock::{Moment, iso8601};
+//X pub use sandbox::{
+//X     Answered, Builder, Completion, Delivery, ExitReason, Invocation, LogLine, LogStream, Outcome, Sandbox, Shutdown,
+//X     TelemetryFault, TelemetryFaults,
+//X };
+pub use sink::{Attributes, OtlpSink, ReceivedRequest, ReceivedSpan, Signal, SinkAnswer, SpanEvent, SpanLink, Value};
+pub use timeline::{Entry, Event, Timeline, Who};

@@ -1,0 +1,312 @@
+//! The OTLP sink: an upstream that decodes for itself, answers by script, and says when it had read and answered what.
+
+mod answer;
+mod connection;
+mod decode;
+
+pub use answer::SinkAnswer;
+pub use decode::{Attributes, ReceivedSpan, Signal, SpanEvent, SpanLink, Value};
+
+use crate::{
+    clock::Moment,
+    timeline::{Entry, Event, Timeline},
+};
+use bytes::Bytes;
+use decode::Decoded;
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// A request the sink has read whole.
+#[derive(Clone, Debug)]
+pub struct ReceivedRequest {
+    /// Number in the order of arrival, from 0.
+    pub number: usize,
+    /// Which signal; `None` for a path that is none of OTLP's.
+    pub signal: Option<Signal>,
+    /// Path as it was asked for.
+    pub path: String,
+    /// Headers in their order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Body as it came over the wire.
+    pub wire_bytes: usize,
+    /// Body, decompressed.
+    pub body: Bytes,
+    /// Spans, data points or log records in it; 0 when it could not be decoded.
+    pub items: usize,
+    /// Why it could not be decoded.
+    pub decode_error: Option<String>,
+    /// Number of the connection it came on, from 0.
+    pub connection: usize,
+    /// When its body had been read whole.
+    pub arrived: Moment,
+    /// Whether the sink took what was in it: its answer is a success, whether or not the client heard it.
+    pub taken: bool,
+    /// Status of the answer, `None` while there is none.
+    pub status: Option<u16>,
+    /// When the answer had been written whole, `None` when it was not.
+    pub acknowledged: Option<Moment>,
+}
+
+impl ReceivedRequest {
+    /// The first header of that name (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// An OTLP collector on a loopback port. Cloning shares it; it stops when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct OtlpSink(Arc<Running>);
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// What connections share.
+#[derive(Debug)]
+struct Shared {
+    timeline: Timeline,
+    source: Arc<str>,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    /// Bumped to make idle connections close.
+    close_idle: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    script: VecDeque<SinkAnswer>,
+    default: SinkAnswer,
+    requests: Vec<ReceivedRequest>,
+    decoded: Vec<Decoded>,
+    connections: usize,
+}
+
+impl OtlpSink {
+    /// Starts one with a timeline of its own.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_on(&Timeline::new()).await
+    }
+
+    /// Starts one that writes to a shared timeline.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn start_on(timeline: &Timeline) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let state = State {
+            script: VecDeque::new(),
+            default: SinkAnswer::Ok,
+            requests: Vec::new(),
+            decoded: Vec::new(),
+            connections: 0,
+        };
+        let shared = Arc::new(Shared {
+            timeline: timeline.clone(),
+            source: Arc::from("sink"),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            close_idle: watch::Sender::new(0),
+        });
+        let server = tokio::spawn(connection::accept(listener, shared.clone()));
+        Ok(Self(Arc::new(Running { shared, address, server })))
+    }
+
+    /// Base URL, `http://127.0.0.1:PORT`: what `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.address)
+    }
+
+    /// Address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// The timeline it writes to.
+    pub fn timeline(&self) -> &Timeline {
+        &self.0.shared.timeline
+    }
+
+    /// Answers for the next requests, one each, in order of arrival; after them the default. Replaces the script.
+    pub fn script(&self, answers: impl IntoIterator<Item = SinkAnswer>) {
+        self.0.shared.lock().script = answers.into_iter().collect();
+    }
+
+    /// The answer when the script is used up; at first [`SinkAnswer::Ok`].
+    pub fn set_default(&self, answer: SinkAnswer) {
+        self.0.shared.lock().default = answer;
+    }
+
+    /// Closes every connection that has no request under way, as a server does that lost patience: unannounced.
+    pub fn close_idle_connections(&self) {
+        self.0.shared.close_idle.send_modify(|count| *count += 1);
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.0.shared.lock().connections
+    }
+
+    /// Every request that was read whole.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.0.shared.lock().requests.clone()
+    }
+
+    /// Spans the sink took: of requests answered with success, less what a partial success rejected.
+    pub fn spans(&self) -> Vec<ReceivedSpan> {
+        self.0.shared.spans(|request| request.taken)
+    }
+
+    /// Spans that arrived, whatever was answered.
+    pub fn arrived_spans(&self) -> Vec<ReceivedSpan> {
+        self.0.shared.spans(|_| true)
+    }
+
+    /// [`OtlpSink::spans`] without repetitions of the same trace and span id (delivery is at least once).
+    pub fn unique_spans(&self) -> Vec<ReceivedSpan> {
+        let mut seen = HashSet::new();
+        let mut spans = self.spans();
+        spans.retain(|span| seen.insert((span.trace_id.clone(), span.span_id.clone())));
+        spans
+    }
+
+    /// Data points taken so far.
+    pub fn data_points(&self) -> usize {
+        self.taken_items(Signal::Metrics)
+    }
+
+    /// Log records taken so far.
+    pub fn log_records(&self) -> usize {
+        self.taken_items(Signal::Logs)
+    }
+
+    /// Waits until `count` spans were taken ([`OtlpSink::spans`]).
+    ///
+    /// # Errors
+    /// The spans that came `within` the time, when they were fewer.
+    pub async fn wait_for_spans(&self, count: usize, within: Duration) -> Result<Vec<ReceivedSpan>, Vec<ReceivedSpan>> {
+        match self.wait_until(|sink| sink.spans().len() >= count, within).await {
+            true => Ok(self.spans()),
+            false => Err(self.spans()),
+        }
+    }
+
+    /// Waits until `count` requests were read.
+    pub async fn wait_for_requests(&self, count: usize, within: Duration) -> bool {
+        self.wait_until(|sink| sink.0.shared.lock().requests.len() >= count, within).await
+    }
+
+    /// Waits until `met` is true; it is asked whenever a request arrived or was answered.
+    pub async fn wait_until(&self, met: impl Fn(&Self) -> bool, within: Duration) -> bool {
+        let mut changed = self.0.shared.changed.subscribe();
+        let wait = async {
+            while !met(self) {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(within, wait).await.is_ok()
+    }
+
+    /// Entries of the timeline that this sink wrote.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.timeline().select(|entry| *entry.source == *self.0.shared.source)
+    }
+
+    fn taken_items(&self, signal: Signal) -> usize {
+        let state = self.0.shared.lock();
+        state.requests.iter().filter(|request| request.taken && request.signal == Some(signal)).map(|r| r.items).sum()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn connected(&self) -> usize {
+        let mut state = self.lock();
+        state.connections += 1;
+        state.connections - 1
+    }
+
+    /// The answer for the next request: script first, then default.
+    fn next_answer(&self) -> SinkAnswer {
+        let mut state = self.lock();
+        state.script.pop_front().unwrap_or_else(|| state.default.clone())
+    }
+
+    /// Writes a request down; gives its number.
+    fn arrived(&self, mut request: ReceivedRequest, decoded: Decoded) -> usize {
+        let signal = request.signal.map_or("none", Signal::as_str);
+        let items = request.items;
+        let mut state = self.lock();
+        let number = state.requests.len();
+        request.number = number;
+        request.arrived = self.timeline.record(&self.source, Event::SinkRequestArrived { number, signal, items });
+        state.requests.push(request);
+        state.decoded.push(decoded);
+        drop(state);
+        self.changed();
+        number
+    }
+
+    /// Settles what becomes of a request, before a byte of the answer is written.
+    fn decided(&self, number: usize, status: u16, rejected: usize) {
+        let mut state = self.lock();
+        let taken = (200..300).contains(&status);
+        state.requests[number].status = Some(status);
+        state.requests[number].taken = taken;
+        if taken {
+            state.decoded[number].reject(rejected);
+            state.requests[number].items -= rejected.min(state.requests[number].items);
+        }
+        drop(state);
+        self.changed();
+    }
+
+    fn acknowledged(&self, number: usize, at: Moment) {
+        self.lock().requests[number].acknowledged = Some(at);
+        self.changed();
+    }
+
+    fn spans(&self, wanted: impl Fn(&ReceivedRequest) -> bool) -> Vec<ReceivedSpan> {
+        let state = self.lock();
+        let pairs = state.requests.iter().zip(&state.decoded).filter(|(request, _)| wanted(request));
+        pairs
+            .flat_map(|(request, decoded)| {
+                decoded.spans.iter().cloned().map(|mut span| {
+                    (span.request, span.arrived, span.acknowledged) =
+                        (request.number, request.arrived, request.acknowledged);
+                    span
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,289 @@
+//! The sink's HTTP/1.1 server, by hand: only so can it stop reading, close unannounced,
+//! and know when the last byte of an answer was taken by the operating system.
+
+use super::{
+    ReceivedRequest, Shared, Signal, SinkAnswer,
+    answer::{End, Reply, Written},
+    decode::{self, Decoded},
+};
+use crate::{clock::Moment, timeline::Event};
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinSet,
+};
+
+/// Bounds of what a client may send; far above what tests do.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Accepts until dropped; connections end with it.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let shared = shared.clone();
+        connections.spawn(async move {
+            // A broken connection ends itself; what had arrived is written down.
+            let _ = converse(stream, shared).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+struct Head {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Head {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn has(&self, name: &str, token: &str) -> bool {
+        self.header(name).is_some_and(|value| value.to_ascii_lowercase().contains(token))
+    }
+}
+
+async fn converse(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let connection = shared.connected();
+    let (read, write) = stream.into_split();
+    let mut reader = BufReader::new(read);
+    let mut close_idle = shared.close_idle.subscribe();
+    loop {
+        let head = tokio::select! {
+            head = read_head(&mut reader) => head?,
+            _ = close_idle.changed() => return Ok(()),
+        };
+        let Some(head) = head else { return Ok(()) };
+        let answer = shared.next_answer();
+        if answer == SinkAnswer::StopReading {
+            std::future::pending::<()>().await;
+        }
+        if head.has("expect", "100-continue") {
+            write_all(&write, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        let body = read_body(&mut reader, &head).await?;
+        let (number, reply, signal) = receive(&shared, &head, body, answer, connection);
+        if !reply.wait.is_zero() {
+            tokio::time::sleep(reply.wait).await;
+        }
+        if let Some(written) = &reply.written {
+            shared.decided(number, written.status, written.rejected);
+            answer_with(&shared, &write, number, &render(&head, signal, written), written.status).await?;
+        }
+        match reply.end {
+            End::Hang => std::future::pending::<()>().await,
+            End::Close => return Ok(()),
+            End::Keep if head.has("connection", "close") => return Ok(()),
+            End::Keep => {}
+        }
+    }
+}
+
+/// Decodes a request, writes it down and settles the answer.
+fn receive(
+    shared: &Shared,
+    head: &Head,
+    wire: Vec<u8>,
+    answer: SinkAnswer,
+    connection: usize,
+) -> (usize, Reply, Option<Signal>) {
+    let signal = Signal::of_path(&head.path).filter(|_| head.method == "POST");
+    let wire_bytes = wire.len();
+    let (body, mut decode_error) = match inflate(head, wire) {
+        Ok(body) => (body, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let decoded = match signal {
+        Some(signal) => decode::decode(signal, &body).unwrap_or_else(|error| {
+            decode_error.get_or_insert_with(|| error.to_string());
+            Decoded::default()
+        }),
+        None => Decoded::default(),
+    };
+    // What is not OTLP gets what a collector would answer, whatever the script says.
+    let answer = match (signal, &decode_error) {
+        (None, _) => SinkAnswer::status(404),
+        (_, Some(_)) => SinkAnswer::status(400),
+        _ => answer,
+    };
+    let reply = answer.resolve(body.len(), &decoded);
+    let request = ReceivedRequest {
+        number: 0,
+        signal,
+        path: head.path.clone(),
+        headers: head.headers.clone(),
+        wire_bytes,
+        body: Bytes::from(body),
+        items: decoded.items,
+        decode_error,
+        connection,
+        arrived: Moment::now(),
+        taken: false,
+        status: None,
+        acknowledged: None,
+    };
+    (shared.arrived(request, decoded), reply, signal)
+}
+
+fn inflate(head: &Head, wire: Vec<u8>) -> io::Result<Vec<u8>> {
+    match head.header("content-encoding") {
+        None | Some("identity") => Ok(wire),
+        Some("gzip") => {
+            let mut body = Vec::new();
+            MultiGzDecoder::new(wire.as_slice()).take(BODY_BYTES_MAX).read_to_end(&mut body)?;
+            Ok(body)
+        }
+        Some(other) => Err(io::Error::other(format!("content-encoding {other} is not known here"))),
+    }
+}
+
+/// The answer as bytes.
+fn render(head: &Head, signal: Option<Signal>, written: &Written) -> Vec<u8> {
+    let status = http::StatusCode::from_u16(written.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let body = match signal {
+        Some(signal) if status.is_success() => {
+            let said = if written.rejected > 0 { written.message.as_str() } else { "" };
+            decode::response(signal, written.rejected, said)
+        }
+        _ => Vec::new(),
+    };
+    let mut text = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Unknown"),
+        body.len()
+    );
+    if let Some(after) = &written.retry_after {
+        text.push_str(&format!("retry-after: {after}\r\n"));
+    }
+    if head.has("connection", "close") {
+        text.push_str("connection: close\r\n");
+    }
+    text.push_str("\r\n");
+    [text.into_bytes(), body].concat()
+}
+
+/// Writes an answer; the entry of the timeline is made in the same step as the last write.
+async fn answer_with(
+    shared: &Shared,
+    write: &OwnedWriteHalf,
+    number: usize,
+    mut bytes: &[u8],
+    status: u16,
+) -> io::Result<()> {
+    loop {
+        write.writable().await?;
+        let mut failed = None;
+        let done = shared.timeline.record_after(|| match write.try_write(bytes) {
+            Ok(count) if count == bytes.len() => {
+                Some(((), shared.source.clone(), Event::SinkRequestAnswered { number, status }))
+            }
+            Ok(count) => {
+                bytes = &bytes[count..];
+                None
+            }
+            Err(error) => {
+                failed = (error.kind() != io::ErrorKind::WouldBlock).then_some(error);
+                None
+            }
+        });
+        if let Some(((), at)) = done {
+            shared.acknowledged(number, at);
+            return Ok(());
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+}
+
+async fn write_all(write: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        write.writable().await?;
+        match write.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The head of the next request, `None` when the client closed between requests.
+async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Head>> {
+    let Some(first) = read_line(reader).await? else { return Ok(None) };
+    let mut words = first.split(' ');
+    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let mut headers = Vec::new();
+    let mut head_bytes = first.len();
+    loop {
+        let line = read_line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if line.is_empty() {
+            return Ok(Some(Head { method, path, headers }));
+        }
+        head_bytes += line.len();
+        if head_bytes > HEAD_BYTES_MAX {
+            return Err(io::Error::other("the head of the request is too long"));
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+}
+
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    if reader.take(HEAD_BYTES_MAX as u64).read_until(b'\n', &mut line).await? == 0 {
+        return Ok(None);
+    }
+    if line.pop() != Some(b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    line.pop_if(|byte| *byte == b'\r');
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+async fn read_body(reader: &mut BufReader<OwnedReadHalf>, head: &Head) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if head.has("transfer-encoding", "chunked") {
+        loop {
+            let line = read_line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let size = u64::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
+            let size = size.map_err(|_| io::Error::other(format!("`{line}` is not the size of a chunk")))?;
+            read_exactly(reader, size, &mut body).await?;
+            // The line end after a chunk; after the last one, trailers until an empty line.
+            while !read_line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?.is_empty() {}
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+    let length = head.header("content-length").unwrap_or("0");
+    let length = length.parse().map_err(|_| io::Error::other(format!("content-length `{length}` is not a number")))?;
+    read_exactly(reader, length, &mut body).await?;
+    Ok(body)
+}
+
+async fn read_exactly(reader: &mut BufReader<OwnedReadHalf>, bytes: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    if body.len() as u64 + bytes > BODY_BYTES_MAX {
+        return Err(io::Error::other("the body is too long"));
+    }
+    match reader.take(bytes).read_to_end(body).await? {
+        read if read as u64 == bytes => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
