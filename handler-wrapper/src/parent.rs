@@ -9,6 +9,8 @@
 //! Context Level 2, and let a broken X-Ray header wipe out a good `traceparent`.
 
 mod carriers;
+#[cfg(test)]
+mod corners;
 mod embedded;
 mod envelope;
 mod options;
