@@ -12,6 +12,8 @@ mod split;
 mod walk;
 mod wire;
 
+use std::fmt;
+
 pub use answer::{PartialSuccess, RpcStatus, parse_status, partial_success, status, status_json};
 pub use gzip::{GunzipError, gunzip_bounded, gzip};
 pub use json::{JsonError, json_to_protobuf};
@@ -63,5 +65,16 @@ impl Signal {
             Self::Metrics => 1,
             Self::Logs => 2,
         }
+    }
+}
+
+/// Writes the signal's name as in its path.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        })
     }
 }

@@ -5,19 +5,26 @@
 //! Nothing is spawned: a connection moves only while the request that uses it is being polled,
 //! so it cannot outlive that request, and dropping the future closes the socket.
 
+mod connect;
+mod connection;
 pub mod endpoint;
+mod http;
 pub mod proxy;
 pub mod retry;
+mod route;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
+use crate::config::AwsSettings;
 use crate::otlp::Signal;
 pub use endpoint::{Endpoint, EndpointError, Protocol};
 pub use proxy::ProxySettings;
+use route::Route;
 
 /// Everything that says where and how to send; plain data, filled by `config`.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +33,10 @@ pub struct UpstreamSettings {
     pub destinations: [Option<Destination>; 3],
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxy: ProxySettings,
+    /// `THROUGHLINE_HEADERS_FILE`: a file with further headers, `name=value`, one a line.
+    pub headers_file: Option<PathBuf>,
+    /// What a signed request to AWS needs, for headers that name a secret.
+    pub aws: AwsSettings,
 }
 
 /// Where one signal goes.
@@ -119,9 +130,12 @@ pub enum Outcome {
 }
 
 /// The way to every signal's destination, with the connections that are open to them.
-#[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
+    /// One for each place that some signal goes to; signals that go to the same place share it.
+    routes: Vec<Route>,
+    /// The index into `routes`, by signal.
+    route_of: [usize; 3],
 }
 
 // === impl Upstream ===
@@ -130,28 +144,102 @@ impl Upstream {
     /// Makes an upstream that has not done anything yet: no I/O, no TLS.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Self {
-        Self { settings }
+        let mut routes: Vec<Route> = Vec::new();
+        let mut route_of = [0; 3];
+        for signal in Signal::ALL {
+            let Some(destination) = &settings.destinations[signal.index()] else {
+                continue;
+            };
+            let known = routes.iter().position(|route| route.leads_to(destination));
+            route_of[signal.index()] = known.unwrap_or_else(|| {
+                routes.push(Route::to(destination));
+                routes.len() - 1
+            });
+        }
+        Self {
+            settings,
+            routes,
+            route_of,
+        }
     }
 
     /// Makes sure that `signal` finds a usable connection: opens one when none is idle,
-    /// or when the idle one was last used longer ago than a load balancer keeps it, by the wall clock.
+    /// or when the idle one was last used longer ago than upstreams keep them, by the wall clock.
     ///
     /// Called on INVOKE, beside the function. Says nothing on failure: the send that follows will.
     pub async fn warm(&self, signal: Signal) {
-        let _ = &self.settings.destinations[signal.index()];
+        let Some(destination) = &self.settings.destinations[signal.index()] else {
+            return;
+        };
+        let warm = self.routes[self.route_of[signal.index()]].warm();
+        // A failure is met again, and told, by the send that needs the connection.
+        let _ = tokio::time::timeout(destination.timeout, warm).await;
     }
 
     /// Sends one OTLP request, which is what the chunks hold together.
     ///
+    /// Takes at most the destination's timeout. Never waits to try again: that is the caller's to decide.
     /// Dropping the future means that the acknowledgement is unknown, which counts as not sent;
     /// its connection is closed.
-    /// A request that fails on a connection that was used before, without a byte of an answer,
+    /// A request that fails on a connection that was used before, without an answer,
     /// is sent once more on a new one.
     pub async fn send(&self, signal: Signal, chunks: Vec<Bytes>) -> Outcome {
-        let _ = (signal, chunks);
-        Outcome::Unreachable {
-            why: "sending is not written yet".into(),
+        let Some(destination) = &self.settings.destinations[signal.index()] else {
+            return Outcome::Unreachable {
+                why: format!("no endpoint is set for {signal}"),
+            };
+        };
+        let attempt = self.attempt(signal, destination, chunks);
+        match tokio::time::timeout(destination.timeout, attempt).await {
+            Ok(outcome) => outcome.unwrap_or_else(|why| Outcome::Unreachable { why }),
+            Err(_) => Outcome::Lost {
+                why: format!(
+                    "{}: no answer within {:?}",
+                    destination.endpoint.host_and_port(),
+                    destination.timeout
+                ),
+            },
         }
+    }
+
+    async fn attempt(
+        &self,
+        signal: Signal,
+        destination: &Destination,
+        chunks: Vec<Bytes>,
+    ) -> Result<Outcome, String> {
+        let headers = self.headers(destination)?;
+        let prepared = http::prepare(destination, headers, chunks)?;
+        let route = &self.routes[self.route_of[signal.index()]];
+        match route.exchange(&prepared).await? {
+            Ok(answer) => Ok(http::outcome(signal, &answer, SystemTime::now())),
+            Err(why) => Ok(Outcome::Lost { why }),
+        }
+    }
+
+    fn headers(&self, destination: &Destination) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        for (name, source) in &destination.headers {
+            let HeaderSource::Literal(value) = source else {
+                return Err(format!("header {name}: secrets are not read yet"));
+            };
+            // The value never appears in a message: it may be a credential.
+            let value = HeaderValue::try_from(value)
+                .map_err(|_| format!("header {name}: its value cannot stand in a header"))?;
+            let name = HeaderName::try_from(name)
+                .map_err(|_| format!("header {name}: no name of a header"))?;
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+/// Shows where it leads; connections have nothing to show.
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,3 +254,6 @@ impl fmt::Debug for HeaderSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The way to one place: how to connect there, and the connections that are idle.
+
+use std::error::Error;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::connect;
+use super::connection::{Answer, Connection};
+use super::http::Prepared;
+use super::{Destination, Endpoint, Protocol, TlsFiles};
+
+/// The age from which an idle connection is replaced on INVOKE.
+/// Chosen, because upstreams close idle connections after 5 s (Node) to 75 s (nginx) and a load balancer's close
+/// may never reach a paused sandbox; a needless reconnect costs half a millisecond of CPU beside the function.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(3);
+
+/// Idle connections that are kept: as many as a flush uses at once.
+const IDLE_MAX: usize = 4;
+
+/// A place with what is open to it.
+pub(super) struct Route {
+    /// Scheme, host and port; the path is each destination's own.
+    endpoint: Endpoint,
+    protocol: Protocol,
+    tls: TlsFiles,
+    idle: Mutex<Vec<Connection>>,
+}
+
+// === impl Route ===
+
+impl Route {
+    pub(super) fn to(destination: &Destination) -> Self {
+        Self {
+            endpoint: destination.endpoint.clone(),
+            protocol: destination.protocol,
+            tls: destination.tls.clone(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Whether a destination is reached this way, so that it can share the connections.
+    pub(super) fn leads_to(&self, destination: &Destination) -> bool {
+        let Endpoint {
+            tls,
+            host,
+            port,
+            path: _,
+        } = &destination.endpoint;
+        (*tls, host, *port) == (self.endpoint.tls, &self.endpoint.host, self.endpoint.port)
+            && destination.protocol == self.protocol
+            && destination.tls == self.tls
+    }
+
+    /// Leaves at least one connection that was used or opened lately.
+    pub(super) async fn warm(&self) -> Result<(), String> {
+        let fresh = self.take_idle(IDLE_AGE_MAX).await;
+        let connection = match fresh {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        self.put_idle(connection);
+        Ok(())
+    }
+
+    /// Sends a request on an idle connection or a new one.
+    ///
+    /// # Errors
+    /// Outer: nothing was sent. Inner: something may have arrived, but no answer came.
+    pub(super) async fn exchange(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<Result<Answer, String>, String> {
+        if let Some(mut connection) = self.take_idle(Duration::MAX).await {
+            // An upstream that went away without a word is noticed only by writing to it.
+            // At-least-once delivery allows to send again what may have arrived.
+            let used = connection.used;
+            match connection.exchange(prepared.request()).await {
+                Ok(answer) => return Ok(Ok(self.finish(connection, answer))),
+                Err(error) if !used => return self.failed(&error),
+                Err(_) => {}
+            }
+        }
+        let mut connection = self.connect().await?;
+        match connection.exchange(prepared.request()).await {
+            Ok(answer) => Ok(Ok(self.finish(connection, answer))),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn finish(&self, connection: Connection, answer: Answer) -> Answer {
+        if answer.whole {
+            self.put_idle(connection);
+        }
+        answer
+    }
+
+    fn failed<T>(&self, error: &hyper::Error) -> Result<Result<T, String>, String> {
+        Ok(Err(format!(
+            "{}: {}",
+            self.endpoint.host_and_port(),
+            chain(error)
+        )))
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        let stream = connect::tcp(&self.endpoint).await?;
+        Connection::handshake(stream, self.protocol)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    /// The idle connection that was used last and is still open; the others are dropped when they are not.
+    async fn take_idle(&self, age_max: Duration) -> Option<Connection> {
+        loop {
+            let mut connection = self.lock().pop()?;
+            if !connection.is_older_than(age_max) && connection.is_ready().await {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn put_idle(&self, connection: Connection) {
+        let mut idle = self.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().expect("no panic while the lock is held")
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !line.contains(&cause_text) {
+            line = format!("{line}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    line
+}
