@@ -19,6 +19,7 @@ new OrdersStack(app, 'ThroughlineOrders', {
   flushStrategy: setting('flushStrategy'),
   maxReceiveCount: setting('maxReceiveCount') === undefined ? undefined : Number(setting('maxReceiveCount')),
   deadLetterConsumer: setting('deadLetterConsumer') === undefined ? undefined : `${setting('deadLetterConsumer')}` === 'true',
+  logLevel: setting('logLevel'),
   logRetentionDays: setting('logRetentionDays') === undefined ? undefined : Number(setting('logRetentionDays')),
   artifacts: setting('artifacts') ?? '../../target',
 });

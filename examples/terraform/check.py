@@ -116,6 +116,21 @@ def check_snapshot(resources: dict) -> None:
         expect(queue["VisibilityTimeout"] >= 6 * function["Timeout"], "cdk: a queue is visible again too early")
 
 
+def check_environment(template: dict, snapshot: dict) -> None:
+    """The three set the same variables of ours."""
+    sam = set(template["Globals"]["Function"]["Environment"]["Variables"])
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            sam |= set(resource["Properties"]["Environment"]["Variables"])
+    cdk = set()
+    for resource in snapshot["Resources"].values():
+        if resource["Type"] == "AWS::Lambda::Function":
+            cdk |= set(resource["Properties"]["Environment"]["Variables"])
+    text = "".join(path.read_text(encoding="utf-8") for path in HERE.rglob("*.tf"))
+    terraform_ = set(re.findall(r"\b((?:THROUGHLINE|OTEL|ORDERS)_[A-Z_]+) *=", text))
+    expect(sam == cdk == terraform_, f"variables differ: SAM {sorted(sam)}, CDK {sorted(cdk)}, Terraform {sorted(terraform_)}")
+
+
 def check_terraform(blocks: dict) -> None:
     resources = blocks["resource"]
     modules = blocks["module"]
@@ -144,7 +159,9 @@ def main() -> int:
         expect(f"setting('{small(name)}')" in context, f"examples/cdk/app.ts does not read {small(name)}")
 
     check_template(template["Resources"], template["Globals"])
-    check_snapshot(json.loads((ROOT / "examples/cdk/snapshot.json").read_text(encoding="utf-8"))["Resources"])
+    snapshot = json.loads((ROOT / "examples/cdk/snapshot.json").read_text(encoding="utf-8"))
+    check_snapshot(snapshot["Resources"])
+    check_environment(template, snapshot)
     check_terraform(blocks)
 
     for mistake in mistakes:

@@ -9,9 +9,10 @@ locals {
 
   extension = merge(
     {
-      THROUGHLINE_ENDPOINT = var.otlp_endpoint
-      THROUGHLINE_PROTOCOL = var.otlp_protocol
-      THROUGHLINE_FLUSH    = var.flush_strategy
+      THROUGHLINE_ENDPOINT  = var.otlp_endpoint
+      THROUGHLINE_PROTOCOL  = var.otlp_protocol
+      THROUGHLINE_FLUSH     = var.flush_strategy
+      THROUGHLINE_LOG_LEVEL = var.log_level
     },
     # The extension reads the secret at run time: its value is in no state file and in no environment.
     local.has_secret ? { THROUGHLINE_HEADERS = "${var.header_name}=${var.headers_secret_arn}#${var.header_name}" } : {},

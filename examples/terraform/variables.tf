@@ -63,6 +63,16 @@ variable "dead_letter_consumer" {
   default     = true
 }
 
+variable "log_level" {
+  description = "The least important log line of the extension"
+  type        = string
+  default     = "info"
+  validation {
+    condition     = contains(["trace", "debug", "info", "warn", "error", "off"], var.log_level)
+    error_message = "The level must be trace, debug, info, warn, error or off."
+  }
+}
+
 variable "log_retention_days" {
   description = "Days until the functions' log lines are deleted"
   type        = number

@@ -21,6 +21,7 @@ export interface OrdersStackProps extends StackProps {
   readonly flushStrategy?: 'end' | 'adaptive';
   readonly maxReceiveCount?: number;
   readonly deadLetterConsumer?: boolean;
+  readonly logLevel?: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'off';
   readonly logRetentionDays?: logs.RetentionDays;
   /** The folder with `layer/<architecture>` (of `cargo xtask package`) and `lambda/<binary>` (of cargo-lambda). */
   readonly artifacts: string;
@@ -37,6 +38,7 @@ export class OrdersStack extends Stack {
       endpoint: props.otlpEndpoint,
       protocol: props.otlpProtocol,
       flush: props.flushStrategy,
+      logLevel: props.logLevel,
       headerName: props.headerName,
       headersSecret: props.headersSecretArn
         ? secretsmanager.Secret.fromSecretCompleteArn(this, 'HeadersSecret', props.headersSecretArn)

@@ -15,6 +15,8 @@ export interface ThroughlineProps {
   readonly protocol?: 'http/protobuf' | 'grpc';
   /** `end` flushes at the end of every invocation, `adaptive` beside the next one when they come close together. Default: `end`. */
   readonly flush?: 'end' | 'adaptive';
+  /** The least important log line of the extension. Default: `info`. */
+  readonly logLevel?: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'off';
   /** A secret that holds the header's value as JSON under the header's name. Default: no header. */
   readonly headersSecret?: secretsmanager.ISecret;
   /** The header that is sent with the secret's value. Default: `authorization`. */
@@ -43,11 +45,12 @@ export class Throughline extends Construct {
 
   /** Adds the layer, its variables and the right to read the header's secret to any function, in any language. */
   addTo(target: lambda.Function): void {
-    const { endpoint, protocol, flush, headersSecret, headerName = 'authorization' } = this.props;
+    const { endpoint, protocol, flush, logLevel, headersSecret, headerName = 'authorization' } = this.props;
     target.addLayers(this.layer);
     target.addEnvironment('THROUGHLINE_ENDPOINT', endpoint);
     target.addEnvironment('THROUGHLINE_PROTOCOL', protocol ?? 'http/protobuf');
     target.addEnvironment('THROUGHLINE_FLUSH', flush ?? 'end');
+    target.addEnvironment('THROUGHLINE_LOG_LEVEL', logLevel ?? 'info');
     if (headersSecret) {
       // The extension reads the secret at run time: its value is in no template and in no environment.
       target.addEnvironment('THROUGHLINE_HEADERS', `${headerName}=${headersSecret.secretArn}#${headerName}`);
