@@ -1,0 +1,169 @@
+//! The producer's half: an interceptor for `aws-sdk-sqs` that puts the context of a span into
+//! every message it sends.
+//!
+//! ```no_run
+//! # async fn example(sdk_config: &aws_sdk_sqs::config::Builder) {
+//! let config = sdk_config.clone().interceptor(throughline::producer::Interceptor::new()).build();
+//! let client = aws_sdk_sqs::Client::from_conf(config);
+//! # }
+//! ```
+//!
+//! | operation | spans | kind |
+//! |---|---|---|
+//! | `SendMessage` | `send {queue}` | PRODUCER |
+//! | `SendMessageBatch` | `create {queue}` per entry, `send {queue}` linked to each | PRODUCER, CLIENT |
+//! | `ReceiveMessage` | `receive {queue}`, linked to each message's context; none for an empty answer | CLIENT |
+//! | `DeleteMessage(Batch)`, `ChangeMessageVisibility(Batch)` | `delete {queue}` …, with [`settle_spans`](Interceptor::settle_spans) | CLIENT |
+//!
+//! A span covers all retries of the SDK. Its parent is the OpenTelemetry context that is current
+//! where `.send()` is awaited (with a `tracing-opentelemetry` layer: the current `tracing` span).
+//!
+//! # What a message gets
+//!
+//! `traceparent`, then `tracestate`, then `baggage`, as message attributes of type `String`, each
+//! only when it has a value. SQS allows ten attributes and 1 MiB a message, and 1 MiB a batch call:
+//! ours take the slots and bytes that the caller leaves, in this order, and nothing of the
+//! caller's is touched. **A message whose ten slots are all taken gets its context in the system
+//! attribute `AWSTraceHeader` instead**, which counts as neither slot nor byte; tracestate and
+//! baggage are lost there. With nine attributes of your own, `traceparent` still fits, the rest does not.
+//! Whoever wants to keep all of it packs attributes of one's own into one (a JSON object in an
+//! attribute `app`, say); filter policies of SNS cannot see into such an attribute.
+//!
+//! Inside Lambda an `AWSTraceHeader` of ours carries the invocation's `Lineage` on, so that
+//! Lambda's protection against recursive loops goes on counting; where the lineage is not known,
+//! the header is not written.
+//!
+//! A `traceparent` that the caller has written is the message's creation context: it stays as it
+//! is, the message gets nothing from us and no `create` span, and the `send` span links to it.
+//!
+//! # What it never does
+//!
+//! Fail a call: hooks never return an error, and a panic in one is caught and logged.
+
+mod call;
+mod context;
+mod error_type;
+mod hooks;
+mod message;
+mod plan;
+mod send;
+mod span;
+
+use std::fmt;
+use std::sync::Arc;
+
+use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
+use opentelemetry::trace::TracerProvider;
+
+/// When the context is (also) written into the system attribute `AWSTraceHeader`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum XrayHeader {
+    /// Where `traceparent` finds no place. The default.
+    #[default]
+    Overflow,
+    /// On every message: for consumers that read nothing else, and so that the header which AWS
+    /// SDKs send from inside Lambda does not name another trace.
+    Always,
+    /// Never: a message without a free slot travels without its context.
+    Never,
+}
+
+/// The interceptor. Cheap to clone; one serves any number of clients.
+#[derive(Clone, Debug, Default)]
+pub struct Interceptor {
+    settings: Arc<Settings>,
+}
+
+/// What the interceptor was told.
+#[derive(Clone)]
+struct Settings {
+    tracer: Option<Arc<BoxedTracer>>,
+    create_spans: bool,
+    settle_spans: bool,
+    baggage: bool,
+    xray_header: XrayHeader,
+    message_bytes_max: usize,
+}
+
+impl Interceptor {
+    /// An interceptor that uses the global tracer provider as it is at the time of each call.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Uses this provider instead of the global one.
+    #[must_use]
+    pub fn with_tracer_provider<P>(self, provider: &P) -> Self
+    where
+        P: TracerProvider,
+        P::Tracer: ObjectSafeTracer + Send + Sync + 'static,
+    {
+        let tracer = provider.tracer_with_scope(span::scope());
+        self.with(|settings| settings.tracer = Some(Arc::new(BoxedTracer::new(Box::new(tracer)))))
+    }
+
+    /// Whether each entry of a batch gets a `create` span and a context of its own. Default: true.
+    /// Without, every entry carries the context of the one `send` span.
+    #[must_use]
+    pub fn create_spans(self, on: bool) -> Self {
+        self.with(|settings| settings.create_spans = on)
+    }
+
+    /// Whether deleting a message and changing its visibility are spans. Default: false.
+    #[must_use]
+    pub fn settle_spans(self, on: bool) -> Self {
+        self.with(|settings| settings.settle_spans = on)
+    }
+
+    /// Whether baggage is sent. Default: true. Everybody who may read the queue reads it.
+    #[must_use]
+    pub fn baggage(self, on: bool) -> Self {
+        self.with(|settings| settings.baggage = on)
+    }
+
+    /// When the context goes into `AWSTraceHeader`. Default: [`XrayHeader::Overflow`].
+    #[must_use]
+    pub fn xray_header(self, when: XrayHeader) -> Self {
+        self.with(|settings| settings.xray_header = when)
+    }
+
+    /// The largest message, in bytes, that the queues take: their `MaximumMessageSize`, which a
+    /// client cannot see. Default and upper bound: 1,048,576, SQS's own limit.
+    #[must_use]
+    pub fn max_message_bytes(self, bytes: usize) -> Self {
+        self.with(|settings| settings.message_bytes_max = bytes.min(plan::MESSAGE_BYTES_MAX))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tracer: None,
+            create_spans: true,
+            settle_spans: false,
+            baggage: true,
+            xray_header: XrayHeader::default(),
+            message_bytes_max: plan::MESSAGE_BYTES_MAX,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("create_spans", &self.create_spans)
+            .field("settle_spans", &self.settle_spans)
+            .field("baggage", &self.baggage)
+            .field("xray_header", &self.xray_header)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! Starts the spans of a send and puts their contexts into its messages.
+
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+
+use super::Settings;
+use super::call::{Create, Open};
+use super::context::{Texts, trace_header};
+use super::message::Outgoing;
+use super::plan::{self, Limits};
+use super::span::{self, Operation, Queue};
+use crate::lineage::Invocation;
+
+/// One message and the context that goes into it.
+struct Planned<'a> {
+    message: Outgoing<'a>,
+    /// The creation context; for a message whose caller wrote one, that one.
+    creation: SpanContext,
+    texts: Option<Texts>,
+}
+
+/// `SendMessage`: one span, whose context goes into the message.
+pub(crate) fn single(settings: &Settings, message: Outgoing<'_>, queue: &Queue, parent: &Context) -> Open {
+    let callers = message.callers_own();
+    // "Span kind": PRODUCER when the span's own context is what the message carries, else CLIENT.
+    let kind = if callers.is_some() { SpanKind::Client } else { SpanKind::Producer };
+    let links = callers.iter().cloned().collect();
+    let context = span::start(settings, Operation::Send, kind, queue, parent, links, []);
+    let planned = Planned {
+        message,
+        creation: callers.unwrap_or_else(|| context.span().span_context().clone()),
+        texts: Texts::of(&context, settings.baggage),
+    };
+    inject(settings, vec![planned], parent);
+    Open { context, creates: Vec::new(), linked: Vec::new() }
+}
+
+/// `SendMessageBatch`: a span for each entry and one for the call, or the latter alone.
+pub(crate) fn batch(settings: &Settings, messages: Vec<Outgoing<'_>>, queue: &Queue, parent: &Context) -> Open {
+    let count = KeyValue::new("messaging.batch.message_count", i64::try_from(messages.len()).unwrap_or(i64::MAX));
+    let kind = if settings.create_spans { SpanKind::Client } else { SpanKind::Producer };
+    let context = span::start(settings, Operation::Send, kind, queue, parent, Vec::new(), [count]);
+    let (mut creates, mut linked, mut planned) = (Vec::new(), Vec::new(), Vec::new());
+    for message in messages {
+        let entry_id = message.id.clone().unwrap_or_default();
+        if let Some(creation) = message.callers_own() {
+            linked.push((entry_id, creation.clone()));
+            planned.push(Planned { message, creation, texts: None });
+            continue;
+        }
+        let carried = if settings.create_spans {
+            span::start(settings, Operation::Create, SpanKind::Producer, queue, parent, Vec::new(), [])
+        } else {
+            context.clone()
+        };
+        let creation = carried.span().span_context().clone();
+        planned.push(Planned { message, creation, texts: Texts::of(&carried, settings.baggage) });
+        if settings.create_spans {
+            creates.push(Create { entry_id, context: carried });
+        }
+    }
+    inject(settings, planned, parent);
+    Open { context, creates, linked }
+}
+
+/// Plans the whole call, then writes. Nothing is written before everything is decided.
+fn inject(settings: &Settings, mut messages: Vec<Planned<'_>>, parent: &Context) {
+    let limits = Limits {
+        message_bytes: settings.message_bytes_max,
+        call_bytes: plan::MESSAGE_BYTES_MAX,
+        xray: settings.xray_header,
+    };
+    let facts: Vec<_> = messages.iter().map(|planned| planned.message.facts(planned.texts.as_ref())).collect();
+    let plans = plan::plan(&facts, &limits);
+    let invocation = plans.iter().any(|plan| plan.xray).then(|| Invocation::of(parent));
+    for (planned, plan) in messages.iter_mut().zip(plans) {
+        let header = invocation
+            .as_ref()
+            .filter(|_| plan.xray && planned.creation.is_valid())
+            .and_then(|invocation| trace_header(&planned.creation, invocation));
+        if plan.overflows && header.is_none() {
+            tracing::debug!("a message has no place left for its trace context");
+        }
+        planned.message.apply(plan, planned.texts.as_ref(), header);
+    }
+}
