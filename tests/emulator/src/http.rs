@@ -49,7 +49,9 @@ where
 {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let answer = answer.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -58,7 +60,9 @@ where
         });
         connections.spawn(async move {
             // A client that breaks its connection is its own business.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -72,7 +76,10 @@ where
     let (head, body) = request.into_parts();
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => answer(Request::from_parts(head, body.to_bytes())).await,
-        Err(_) => json(StatusCode::PAYLOAD_TOO_LARGE, &serde_json::json!({"errorType": "RequestEntityTooLarge"})),
+        Err(_) => json(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &serde_json::json!({"errorType": "RequestEntityTooLarge"}),
+        ),
     }
 }
 
@@ -80,7 +87,10 @@ where
 pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        "content-type",
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }
 

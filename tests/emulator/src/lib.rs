@@ -25,14 +25,17 @@
 mod clock;
 mod http;
 mod ids;
-//mod sandbox;
+mod sandbox;
 mod sink;
 mod timeline;
 
 pub use clock::{Moment, iso8601};
-//X pub use sandbox::{
-//X     Answered, Builder, Completion, Delivery, ExitReason, Invocation, LogLine, LogStream, Outcome, Sandbox, Shutdown,
-//X     TelemetryFault, TelemetryFaults,
-//X };
-pub use sink::{Attributes, OtlpSink, ReceivedRequest, ReceivedSpan, Signal, SinkAnswer, SpanEvent, SpanLink, Value};
+pub use sandbox::{
+    Builder, Call, Completion, Delivery, ExitReason, Invocation, LogLine, LogStream, Outcome,
+    Sandbox, Shutdown, TelemetryFault, TelemetryFaults,
+};
+pub use sink::{
+    Attributes, OtlpSink, ReceivedRequest, ReceivedSpan, Signal, SinkAnswer, SpanEvent, SpanLink,
+    Value,
+};
 pub use timeline::{Entry, Event, Timeline, Who};

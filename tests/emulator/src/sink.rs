@@ -56,7 +56,10 @@ pub struct ReceivedRequest {
 impl ReceivedRequest {
     /// The first header of that name (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -128,7 +131,11 @@ impl OtlpSink {
             close_idle: watch::Sender::new(0),
         });
         let server = tokio::spawn(connection::accept(listener, shared.clone()));
-        Ok(Self(Arc::new(Running { shared, address, server })))
+        Ok(Self(Arc::new(Running {
+            shared,
+            address,
+            server,
+        })))
     }
 
     /// Base URL, `http://127.0.0.1:PORT`: what `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
@@ -203,8 +210,15 @@ impl OtlpSink {
     ///
     /// # Errors
     /// The spans that came `within` the time, when they were fewer.
-    pub async fn wait_for_spans(&self, count: usize, within: Duration) -> Result<Vec<ReceivedSpan>, Vec<ReceivedSpan>> {
-        match self.wait_until(|sink| sink.spans().len() >= count, within).await {
+    pub async fn wait_for_spans(
+        &self,
+        count: usize,
+        within: Duration,
+    ) -> Result<Vec<ReceivedSpan>, Vec<ReceivedSpan>> {
+        match self
+            .wait_until(|sink| sink.spans().len() >= count, within)
+            .await
+        {
             true => Ok(self.spans()),
             false => Err(self.spans()),
         }
@@ -212,7 +226,8 @@ impl OtlpSink {
 
     /// Waits until `count` requests were read.
     pub async fn wait_for_requests(&self, count: usize, within: Duration) -> bool {
-        self.wait_until(|sink| sink.0.shared.lock().requests.len() >= count, within).await
+        self.wait_until(|sink| sink.0.shared.lock().requests.len() >= count, within)
+            .await
     }
 
     /// Waits until `met` is true; it is asked whenever a request arrived or was answered.
@@ -230,12 +245,18 @@ impl OtlpSink {
 
     /// Entries of the timeline that this sink wrote.
     pub fn entries(&self) -> Vec<Entry> {
-        self.timeline().select(|entry| *entry.source == *self.0.shared.source)
+        self.timeline()
+            .select(|entry| *entry.source == *self.0.shared.source)
     }
 
     fn taken_items(&self, signal: Signal) -> usize {
         let state = self.0.shared.lock();
-        state.requests.iter().filter(|request| request.taken && request.signal == Some(signal)).map(|r| r.items).sum()
+        state
+            .requests
+            .iter()
+            .filter(|request| request.taken && request.signal == Some(signal))
+            .map(|r| r.items)
+            .sum()
     }
 }
 
@@ -259,7 +280,10 @@ impl Shared {
     /// The answer for the next request: script first, then default.
     fn next_answer(&self) -> SinkAnswer {
         let mut state = self.lock();
-        state.script.pop_front().unwrap_or_else(|| state.default.clone())
+        state
+            .script
+            .pop_front()
+            .unwrap_or_else(|| state.default.clone())
     }
 
     /// Writes a request down; gives its number.
@@ -269,7 +293,14 @@ impl Shared {
         let mut state = self.lock();
         let number = state.requests.len();
         request.number = number;
-        request.arrived = self.timeline.record(&self.source, Event::SinkRequestArrived { number, signal, items });
+        request.arrived = self.timeline.record(
+            &self.source,
+            Event::SinkRequestArrived {
+                number,
+                signal,
+                items,
+            },
+        );
         state.requests.push(request);
         state.decoded.push(decoded);
         drop(state);
@@ -298,7 +329,11 @@ impl Shared {
 
     fn spans(&self, wanted: impl Fn(&ReceivedRequest) -> bool) -> Vec<ReceivedSpan> {
         let state = self.lock();
-        let pairs = state.requests.iter().zip(&state.decoded).filter(|(request, _)| wanted(request));
+        let pairs = state
+            .requests
+            .iter()
+            .zip(&state.decoded)
+            .filter(|(request, _)| wanted(request));
         pairs
             .flat_map(|(request, decoded)| {
                 decoded.spans.iter().cloned().map(|mut span| {

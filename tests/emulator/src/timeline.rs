@@ -239,7 +239,12 @@ impl Serialize for Entry {
             #[serde(flatten)]
             event: &'a Event,
         }
-        let line = Line { seq: self.seq, time: iso8601(self.at.wall), source: &self.source, event: &self.event };
+        let line = Line {
+            seq: self.seq,
+            time: iso8601(self.at.wall),
+            source: &self.source,
+            event: &self.event,
+        };
         line.serialize(serializer)
     }
 }
@@ -272,7 +277,11 @@ impl fmt::Debug for Timeline {
 impl Timeline {
     /// An empty one; its origin is now.
     pub fn new() -> Self {
-        Self(Arc::new(Inner { origin: Moment::now(), entries: Mutex::default(), grown: watch::Sender::new(0) }))
+        Self(Arc::new(Inner {
+            origin: Moment::now(),
+            entries: Mutex::default(),
+            grown: watch::Sender::new(0),
+        }))
     }
 
     /// Writes down an event of the test itself, with the source `test`.
@@ -287,7 +296,11 @@ impl Timeline {
 
     /// The entries `wanted` says yes to, in order.
     pub fn select(&self, mut wanted: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        self.lock().iter().filter(|entry| wanted(entry)).cloned().collect()
+        self.lock()
+            .iter()
+            .filter(|entry| wanted(entry))
+            .cloned()
+            .collect()
     }
 
     /// The first entry `wanted` says yes to.
@@ -296,14 +309,23 @@ impl Timeline {
     }
 
     /// Waits for an entry `wanted` says yes to, those already written included; `None` when it does not come `within`.
-    pub async fn wait_for(&self, mut wanted: impl FnMut(&Entry) -> bool, within: Duration) -> Option<Entry> {
+    pub async fn wait_for(
+        &self,
+        mut wanted: impl FnMut(&Entry) -> bool,
+        within: Duration,
+    ) -> Option<Entry> {
         let mut grown = self.0.grown.subscribe();
         let mut seen = 0;
         let search = async {
             loop {
                 {
                     let entries = self.lock();
-                    let found = entries.get(seen..).unwrap_or_default().iter().find(|entry| wanted(entry)).cloned();
+                    let found = entries
+                        .get(seen..)
+                        .unwrap_or_default()
+                        .iter()
+                        .find(|entry| wanted(entry))
+                        .cloned();
                     seen = entries.len();
                     if found.is_some() {
                         return found;
@@ -347,24 +369,37 @@ impl Timeline {
 
     /// Writes an event down and gives its moment.
     pub(crate) fn record(&self, source: &Arc<str>, event: Event) -> Moment {
-        self.record_after(|| Some(((), source.clone(), event))).expect("something was given").1
+        self.record_after(|| Some(((), source.clone(), event)))
+            .expect("something was given")
+            .1
     }
 
     /// Does something and writes it down in one step, so that nothing it causes can be written ahead of it.
     /// `act` must not wait. `None` writes nothing.
-    pub(crate) fn record_after<T>(&self, act: impl FnOnce() -> Option<(T, Arc<str>, Event)>) -> Option<(T, Moment)> {
+    pub(crate) fn record_after<T>(
+        &self,
+        act: impl FnOnce() -> Option<(T, Arc<str>, Event)>,
+    ) -> Option<(T, Moment)> {
         let mut entries = self.lock();
         let (value, source, event) = act()?;
         let at = Moment::now();
         let seq = entries.len() as u64;
-        entries.push(Entry { seq, at, source, event });
+        entries.push(Entry {
+            seq,
+            at,
+            source,
+            event,
+        });
         drop(entries);
         self.0.grown.send_modify(|count| *count += 1);
         Some((value, at))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -376,12 +411,28 @@ mod tests {
     async fn waiters_see_entries_of_before_and_after() {
         let timeline = Timeline::new();
         timeline.note("before");
-        let is = |text: &'static str| move |entry: &Entry| entry.event == Event::Note { text: text.into() };
-        assert_eq!(timeline.wait_for(is("before"), Duration::from_secs(5)).await.unwrap().seq, 0);
-        let (found, ()) =
-            tokio::join!(timeline.wait_for(is("after"), Duration::from_secs(5)), async { timeline.note("after") });
+        let is = |text: &'static str| {
+            move |entry: &Entry| entry.event == Event::Note { text: text.into() }
+        };
+        assert_eq!(
+            timeline
+                .wait_for(is("before"), Duration::from_secs(5))
+                .await
+                .unwrap()
+                .seq,
+            0
+        );
+        let (found, ()) = tokio::join!(
+            timeline.wait_for(is("after"), Duration::from_secs(5)),
+            async { timeline.note("after") }
+        );
         assert_eq!(found.unwrap().seq, 1);
-        assert!(timeline.wait_for(is("never"), Duration::from_millis(1)).await.is_none());
+        assert!(
+            timeline
+                .wait_for(is("never"), Duration::from_millis(1))
+                .await
+                .is_none()
+        );
         assert_eq!(timeline.to_json()[1]["text"], "after");
     }
 }

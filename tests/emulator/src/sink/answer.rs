@@ -42,12 +42,18 @@ pub enum SinkAnswer {
 impl SinkAnswer {
     /// A status without `Retry-After`.
     pub fn status(status: u16) -> Self {
-        Self::Status { status, retry_after: None }
+        Self::Status {
+            status,
+            retry_after: None,
+        }
     }
 
     /// A status with `Retry-After: {seconds}`.
     pub fn retry_after(status: u16, seconds: u64) -> Self {
-        Self::Status { status, retry_after: Some(seconds.to_string()) }
+        Self::Status {
+            status,
+            retry_after: Some(seconds.to_string()),
+        }
     }
 
     /// [`SinkAnswer::Ok`] after a while.
@@ -64,22 +70,62 @@ impl SinkAnswer {
             answer = *then;
         }
         let (status, rejected, message, retry_after, end) = match answer {
-            Self::Hang | Self::StopReading => return Reply { wait, written: None, end: End::Hang },
-            Self::CloseInstead => return Reply { wait, written: None, end: End::Close },
+            Self::Hang | Self::StopReading => {
+                return Reply {
+                    wait,
+                    written: None,
+                    end: End::Hang,
+                };
+            }
+            Self::CloseInstead => {
+                return Reply {
+                    wait,
+                    written: None,
+                    end: End::Close,
+                };
+            }
             Self::Ok | Self::SlowThen(..) => (200, 0, String::new(), None, End::Keep),
             Self::CloseAfter => (200, 0, String::new(), None, End::Close),
             Self::PartialSuccess { rejected, message } => (200, rejected, message, None, End::Keep),
-            Self::Status { status, retry_after } => (status, 0, String::new(), retry_after, End::Keep),
+            Self::Status {
+                status,
+                retry_after,
+            } => (status, 0, String::new(), retry_after, End::Keep),
             Self::TooLargeAbove(limit) => {
                 let status = if body_bytes > limit { 413 } else { 200 };
-                (status, 0, format!("the body of {body_bytes} bytes is above {limit}"), None, End::Keep)
+                (
+                    status,
+                    0,
+                    format!("the body of {body_bytes} bytes is above {limit}"),
+                    None,
+                    End::Keep,
+                )
             }
             Self::Poison(name) => {
-                let status = if decoded.spans.iter().any(|span| span.name == name) { 400 } else { 200 };
-                (status, 0, format!("span {name} is refused"), None, End::Keep)
+                let status = if decoded.spans.iter().any(|span| span.name == name) {
+                    400
+                } else {
+                    200
+                };
+                (
+                    status,
+                    0,
+                    format!("span {name} is refused"),
+                    None,
+                    End::Keep,
+                )
             }
         };
-        Reply { wait, written: Some(Written { status, rejected, message, retry_after }), end }
+        Reply {
+            wait,
+            written: Some(Written {
+                status,
+                rejected,
+                message,
+                retry_after,
+            }),
+            end,
+        }
     }
 }
 

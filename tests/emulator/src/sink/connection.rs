@@ -30,7 +30,9 @@ const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let shared = shared.clone();
         connections.spawn(async move {
             // A broken connection ends itself; what had arrived is written down.
@@ -48,11 +50,15 @@ struct Head {
 
 impl Head {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn has(&self, name: &str, token: &str) -> bool {
-        self.header(name).is_some_and(|value| value.to_ascii_lowercase().contains(token))
+        self.header(name)
+            .is_some_and(|value| value.to_ascii_lowercase().contains(token))
     }
 }
 
@@ -82,7 +88,14 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         }
         if let Some(written) = &reply.written {
             shared.decided(number, written.status, written.rejected);
-            answer_with(&shared, &write, number, &render(&head, signal, written), written.status).await?;
+            answer_with(
+                &shared,
+                &write,
+                number,
+                &render(&head, signal, written),
+                written.status,
+            )
+            .await?;
         }
         match reply.end {
             End::Hang => std::future::pending::<()>().await,
@@ -144,19 +157,28 @@ fn inflate(head: &Head, wire: Vec<u8>) -> io::Result<Vec<u8>> {
         None | Some("identity") => Ok(wire),
         Some("gzip") => {
             let mut body = Vec::new();
-            MultiGzDecoder::new(wire.as_slice()).take(BODY_BYTES_MAX).read_to_end(&mut body)?;
+            MultiGzDecoder::new(wire.as_slice())
+                .take(BODY_BYTES_MAX)
+                .read_to_end(&mut body)?;
             Ok(body)
         }
-        Some(other) => Err(io::Error::other(format!("content-encoding {other} is not known here"))),
+        Some(other) => Err(io::Error::other(format!(
+            "content-encoding {other} is not known here"
+        ))),
     }
 }
 
 /// The answer as bytes.
 fn render(head: &Head, signal: Option<Signal>, written: &Written) -> Vec<u8> {
-    let status = http::StatusCode::from_u16(written.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let status = http::StatusCode::from_u16(written.status)
+        .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let body = match signal {
         Some(signal) if status.is_success() => {
-            let said = if written.rejected > 0 { written.message.as_str() } else { "" };
+            let said = if written.rejected > 0 {
+                written.message.as_str()
+            } else {
+                ""
+            };
             decode::response(signal, written.rejected, said)
         }
         _ => Vec::new(),
@@ -188,19 +210,23 @@ async fn answer_with(
     loop {
         write.writable().await?;
         let mut failed = None;
-        let done = shared.timeline.record_after(|| match write.try_write(bytes) {
-            Ok(count) if count == bytes.len() => {
-                Some(((), shared.source.clone(), Event::SinkRequestAnswered { number, status }))
-            }
-            Ok(count) => {
-                bytes = &bytes[count..];
-                None
-            }
-            Err(error) => {
-                failed = (error.kind() != io::ErrorKind::WouldBlock).then_some(error);
-                None
-            }
-        });
+        let done = shared
+            .timeline
+            .record_after(|| match write.try_write(bytes) {
+                Ok(count) if count == bytes.len() => Some((
+                    (),
+                    shared.source.clone(),
+                    Event::SinkRequestAnswered { number, status },
+                )),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    None
+                }
+                Err(error) => {
+                    failed = (error.kind() != io::ErrorKind::WouldBlock).then_some(error);
+                    None
+                }
+            });
         if let Some(((), at)) = done {
             shared.acknowledged(number, at);
             return Ok(());
@@ -225,15 +251,26 @@ async fn write_all(write: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
 
 /// The head of the next request, `None` when the client closed between requests.
 async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Head>> {
-    let Some(first) = read_line(reader).await? else { return Ok(None) };
+    let Some(first) = read_line(reader).await? else {
+        return Ok(None);
+    };
     let mut words = first.split(' ');
-    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let (method, path) = (
+        words.next().unwrap_or_default().to_owned(),
+        words.next().unwrap_or_default().to_owned(),
+    );
     let mut headers = Vec::new();
     let mut head_bytes = first.len();
     loop {
-        let line = read_line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let line = read_line(reader)
+            .await?
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         if line.is_empty() {
-            return Ok(Some(Head { method, path, headers }));
+            return Ok(Some(Head {
+                method,
+                path,
+                headers,
+            }));
         }
         head_bytes += line.len();
         if head_bytes > HEAD_BYTES_MAX {
@@ -247,7 +284,12 @@ async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<H
 
 async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<String>> {
     let mut line = Vec::new();
-    if reader.take(HEAD_BYTES_MAX as u64).read_until(b'\n', &mut line).await? == 0 {
+    if reader
+        .take(HEAD_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)
+        .await?
+        == 0
+    {
         return Ok(None);
     }
     if line.pop() != Some(b'\n') {
@@ -261,24 +303,37 @@ async fn read_body(reader: &mut BufReader<OwnedReadHalf>, head: &Head) -> io::Re
     let mut body = Vec::new();
     if head.has("transfer-encoding", "chunked") {
         loop {
-            let line = read_line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let line = read_line(reader)
+                .await?
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
             let size = u64::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
-            let size = size.map_err(|_| io::Error::other(format!("`{line}` is not the size of a chunk")))?;
+            let size =
+                size.map_err(|_| io::Error::other(format!("`{line}` is not the size of a chunk")))?;
             read_exactly(reader, size, &mut body).await?;
             // The line end after a chunk; after the last one, trailers until an empty line.
-            while !read_line(reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?.is_empty() {}
+            while !read_line(reader)
+                .await?
+                .ok_or(io::ErrorKind::UnexpectedEof)?
+                .is_empty()
+            {}
             if size == 0 {
                 return Ok(body);
             }
         }
     }
     let length = head.header("content-length").unwrap_or("0");
-    let length = length.parse().map_err(|_| io::Error::other(format!("content-length `{length}` is not a number")))?;
+    let length = length
+        .parse()
+        .map_err(|_| io::Error::other(format!("content-length `{length}` is not a number")))?;
     read_exactly(reader, length, &mut body).await?;
     Ok(body)
 }
 
-async fn read_exactly(reader: &mut BufReader<OwnedReadHalf>, bytes: u64, body: &mut Vec<u8>) -> io::Result<()> {
+async fn read_exactly(
+    reader: &mut BufReader<OwnedReadHalf>,
+    bytes: u64,
+    body: &mut Vec<u8>,
+) -> io::Result<()> {
     if body.len() as u64 + bytes > BODY_BYTES_MAX {
         return Err(io::Error::other("the body is too long"));
     }

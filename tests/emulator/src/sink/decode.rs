@@ -4,8 +4,12 @@ use crate::clock::Moment;
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
-        metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse},
-        trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+        metrics::v1::{
+            ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        },
+        trace::v1::{
+            ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+        },
     },
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::metric::Data,
@@ -44,7 +48,11 @@ impl Signal {
     pub(super) fn of_path(path: &str) -> Option<Self> {
         [Signal::Traces, Signal::Metrics, Signal::Logs]
             .into_iter()
-            .find(|signal| path.split('?').next().is_some_and(|path| path.ends_with(&format!("/v1/{}", signal.as_str()))))
+            .find(|signal| {
+                path.split('?')
+                    .next()
+                    .is_some_and(|path| path.ends_with(&format!("/v1/{}", signal.as_str())))
+            })
     }
 }
 
@@ -186,30 +194,51 @@ impl Decoded {
 pub(super) fn decode(signal: Signal, body: &[u8]) -> Result<Decoded, prost::DecodeError> {
     Ok(match signal {
         Signal::Traces => traces(ExportTraceServiceRequest::decode(body)?),
-        Signal::Metrics => Decoded { items: data_points(&ExportMetricsServiceRequest::decode(body)?), ..Decoded::default() },
+        Signal::Metrics => Decoded {
+            items: data_points(&ExportMetricsServiceRequest::decode(body)?),
+            ..Decoded::default()
+        },
         Signal::Logs => {
             let request = ExportLogsServiceRequest::decode(body)?;
-            let scopes = request.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
-            Decoded { items: scopes.map(|scope| scope.log_records.len()).sum(), ..Decoded::default() }
+            let scopes = request
+                .resource_logs
+                .iter()
+                .flat_map(|resource| &resource.scope_logs);
+            Decoded {
+                items: scopes.map(|scope| scope.log_records.len()).sum(),
+                ..Decoded::default()
+            }
         }
     })
 }
 
 /// The export response of a signal, with a partial success when something is to be said.
 pub(super) fn response(signal: Signal, rejected: usize, message: &str) -> Vec<u8> {
-    let (count, error_message) = (i64::try_from(rejected).unwrap_or(i64::MAX), message.to_owned());
+    let (count, error_message) = (
+        i64::try_from(rejected).unwrap_or(i64::MAX),
+        message.to_owned(),
+    );
     let partial = rejected > 0 || !message.is_empty();
     match signal {
         Signal::Traces => ExportTraceServiceResponse {
-            partial_success: partial.then_some(ExportTracePartialSuccess { rejected_spans: count, error_message }),
+            partial_success: partial.then_some(ExportTracePartialSuccess {
+                rejected_spans: count,
+                error_message,
+            }),
         }
         .encode_to_vec(),
         Signal::Metrics => ExportMetricsServiceResponse {
-            partial_success: partial.then_some(ExportMetricsPartialSuccess { rejected_data_points: count, error_message }),
+            partial_success: partial.then_some(ExportMetricsPartialSuccess {
+                rejected_data_points: count,
+                error_message,
+            }),
         }
         .encode_to_vec(),
         Signal::Logs => ExportLogsServiceResponse {
-            partial_success: partial.then_some(ExportLogsPartialSuccess { rejected_log_records: count, error_message }),
+            partial_success: partial.then_some(ExportLogsPartialSuccess {
+                rejected_log_records: count,
+                error_message,
+            }),
         }
         .encode_to_vec(),
     }
@@ -218,13 +247,29 @@ pub(super) fn response(signal: Signal, rejected: usize, message: &str) -> Vec<u8
 fn traces(request: ExportTraceServiceRequest) -> Decoded {
     let mut spans = Vec::new();
     for resource_spans in request.resource_spans {
-        let resource = attributes(resource_spans.resource.map(|r| r.attributes).unwrap_or_default());
+        let resource = attributes(
+            resource_spans
+                .resource
+                .map(|r| r.attributes)
+                .unwrap_or_default(),
+        );
         for scope_spans in resource_spans.scope_spans {
-            let scope = scope_spans.scope.map(|scope| scope.name).unwrap_or_default();
-            spans.extend(scope_spans.spans.into_iter().map(|span| received(span, &resource, &scope)));
+            let scope = scope_spans
+                .scope
+                .map(|scope| scope.name)
+                .unwrap_or_default();
+            spans.extend(
+                scope_spans
+                    .spans
+                    .into_iter()
+                    .map(|span| received(span, &resource, &scope)),
+            );
         }
     }
-    Decoded { items: spans.len(), spans }
+    Decoded {
+        items: spans.len(),
+        spans,
+    }
 }
 
 fn received(span: Span, resource: &Attributes, scope: &str) -> ReceivedSpan {
@@ -245,12 +290,21 @@ fn received(span: Span, resource: &Attributes, scope: &str) -> ReceivedSpan {
         parent_span_id: crate::ids::hex(&span.parent_span_id),
         trace_state: span.trace_state,
         name: span.name,
-        kind: ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
-            .get(usize::try_from(span.kind).unwrap_or(0))
-            .unwrap_or(&"UNSPECIFIED"),
+        kind: [
+            "UNSPECIFIED",
+            "INTERNAL",
+            "SERVER",
+            "CLIENT",
+            "PRODUCER",
+            "CONSUMER",
+        ]
+        .get(usize::try_from(span.kind).unwrap_or(0))
+        .unwrap_or(&"UNSPECIFIED"),
         start: time(span.start_time_unix_nano),
         end: time(span.end_time_unix_nano),
-        status: ["UNSET", "OK", "ERROR"].get(usize::try_from(status.code).unwrap_or(0)).unwrap_or(&"UNSET"),
+        status: ["UNSET", "OK", "ERROR"]
+            .get(usize::try_from(status.code).unwrap_or(0))
+            .unwrap_or(&"UNSET"),
         status_message: status.message,
         flags: span.flags,
         attributes: attributes(span.attributes),
@@ -266,7 +320,10 @@ fn received(span: Span, resource: &Attributes, scope: &str) -> ReceivedSpan {
 }
 
 fn data_points(request: &ExportMetricsServiceRequest) -> usize {
-    let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+    let scopes = request
+        .resource_metrics
+        .iter()
+        .flat_map(|resource| &resource.scope_metrics);
     let metrics = scopes.flat_map(|scope| &scope.metrics);
     metrics
         .map(|metric| match &metric.data {
@@ -281,7 +338,10 @@ fn data_points(request: &ExportMetricsServiceRequest) -> usize {
 }
 
 fn attributes(pairs: Vec<KeyValue>) -> Attributes {
-    pairs.into_iter().map(|pair| (pair.key, pair.value.map_or(Value::Empty, value))).collect()
+    pairs
+        .into_iter()
+        .map(|pair| (pair.key, pair.value.map_or(Value::Empty, value)))
+        .collect()
 }
 
 fn value(any: AnyValue) -> Value {
@@ -290,7 +350,9 @@ fn value(any: AnyValue) -> Value {
         Some(any_value::Value::BoolValue(truth)) => Value::Bool(truth),
         Some(any_value::Value::IntValue(number)) => Value::Int(number),
         Some(any_value::Value::DoubleValue(number)) => Value::Double(number),
-        Some(any_value::Value::ArrayValue(list)) => Value::List(list.values.into_iter().map(value).collect()),
+        Some(any_value::Value::ArrayValue(list)) => {
+            Value::List(list.values.into_iter().map(value).collect())
+        }
         Some(any_value::Value::KvlistValue(map)) => Value::Map(attributes(map.values)),
         Some(any_value::Value::BytesValue(bytes)) => Value::Bytes(bytes),
         _ => Value::Empty,
