@@ -1,0 +1,332 @@
+//! Where the spans of this process come from and go to.
+//!
+//! Of this crate only this module reads the environment.
+
+mod config;
+mod resource;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::{Config, SdkTracer, SdkTracerProvider};
+use tokio::sync::OnceCell;
+
+use crate::consumer_span::SCHEMA_URL;
+use crate::export::{Buffer, Client, Pipeline, SpanCounts, Target};
+use crate::ids::Ids;
+use crate::sampler::DecideDeferred;
+use config::Environment;
+
+/// How long the extension may take to answer a call; it answers at once or is not there.
+const EXTENSION_LIMIT: Duration = Duration::from_millis(50);
+
+/// What one flush may take, when the invocation's deadline leaves that much.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+static GLOBAL: OnceCell<Telemetry> = OnceCell::const_new();
+
+/// The instrumentation scope of every span and metric this crate makes.
+pub(crate) fn scope() -> InstrumentationScope {
+    InstrumentationScope::builder("throughline")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_schema_url(SCHEMA_URL)
+        .build()
+}
+
+/// A handle to the process's telemetry: the provider whose spans are exported, and the way out.
+///
+/// [`throughline::run`](crate::run) makes one from the environment, so most functions never see it.
+/// Make one yourself to join a provider that already exists, to flush at moments that `run` does
+/// not know of, or to put its layers into a subscriber of your own.
+///
+/// Cloning is cheap, and all clones are the same telemetry.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    /// `None`: no spans are made at all.
+    tracing: Option<Tracing>,
+    pipeline: Option<Pipeline>,
+    extension: OnceCell<Option<Client>>,
+    extension_port: u16,
+    decides_deferred: bool,
+    partial_batch: bool,
+}
+
+struct Tracing {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+    /// Our generator, if the provider has it.
+    ids: Option<Ids>,
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    /// Makes the telemetry that the environment asks for. Never fails: what is wrong is said in
+    /// one line on stderr each, and done without.
+    ///
+    /// The spans go to the Throughline extension when it answers on
+    /// `127.0.0.1:$THROUGHLINE_HTTP_PORT` (4318), else to `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` with their headers, as OTLP/HTTP protobuf. Without either, and
+    /// with `OTEL_SDK_DISABLED=true` or `OTEL_TRACES_EXPORTER=none`, no span is ever made.
+    ///
+    /// Read besides: `OTEL_TRACES_SAMPLER` and its argument, `OTEL_SERVICE_NAME`,
+    /// `OTEL_RESOURCE_ATTRIBUTES`, the span limits, and what Lambda says about the function.
+    pub async fn from_env() -> Self {
+        Self::from_environment(&Environment::read()).await
+    }
+
+    async fn from_environment(environment: &Environment) -> Self {
+        let mut inner = Inner {
+            tracing: None,
+            pipeline: None,
+            extension: OnceCell::new(),
+            extension_port: environment.http_port,
+            decides_deferred: true,
+            partial_batch: environment.partial_batch,
+        };
+        if environment.disabled {
+            inner.extension = OnceCell::new_with(Some(None));
+            return Self(Arc::new(inner));
+        }
+        let extension = inner.find_extension().await.is_some();
+        let target = if extension {
+            Some(Target::loopback(environment.http_port))
+        } else {
+            environment.target()
+        };
+        if let Some(target) = target {
+            inner.start(target);
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// Joins a provider that already exists: its spans are exported the way it was set up, and
+    /// [`flush`](Self::flush) is its `force_flush`, away from the task.
+    ///
+    /// A record whose header left the sampling decision open is only linked, unless the provider's
+    /// sampler is a [`DecideDeferred`] and [`decides_deferred`](Self::decides_deferred) says so.
+    #[must_use]
+    pub fn from_provider(provider: SdkTracerProvider) -> Self {
+        let environment = Environment::read();
+        Self(Arc::new(Inner {
+            tracing: Some(Tracing::new(provider, None)),
+            pipeline: None,
+            extension: OnceCell::new(),
+            extension_port: environment.http_port,
+            decides_deferred: false,
+            partial_batch: environment.partial_batch,
+        }))
+    }
+
+    /// Telemetry that makes no spans; handlers answer as they do with it.
+    #[must_use]
+    pub fn disabled() -> Self {
+        let environment = Environment::read();
+        Self(Arc::new(Inner {
+            tracing: None,
+            pipeline: None,
+            extension: OnceCell::new_with(Some(None)),
+            extension_port: environment.http_port,
+            decides_deferred: true,
+            partial_batch: environment.partial_batch,
+        }))
+    }
+
+    /// Says that the provider's sampler is a [`DecideDeferred`].
+    #[must_use]
+    pub fn decides_deferred(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.decides_deferred = true;
+        }
+        self
+    }
+
+    /// The process's telemetry: what was [installed](Self::install), else what the environment
+    /// asks for, which is installed then.
+    pub async fn global() -> Self {
+        GLOBAL
+            .get_or_init(|| async {
+                let telemetry = Self::from_env().await;
+                telemetry.set_globals();
+                telemetry
+            })
+            .await
+            .clone()
+    }
+
+    /// Makes this the process's telemetry, and its provider OpenTelemetry's global one.
+    ///
+    /// Returns false, and changes nothing, if there is one already.
+    pub fn install(&self) -> bool {
+        let installed = GLOBAL.set(self.clone()).is_ok();
+        if installed {
+            self.set_globals();
+        }
+        installed
+    }
+
+    fn set_globals(&self) {
+        if let Some(tracing) = &self.0.tracing {
+            opentelemetry::global::set_tracer_provider(tracing.provider.clone());
+        }
+    }
+
+    /// Whether spans are made at all.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.0.tracing.is_some()
+    }
+
+    /// The provider, if spans are made at all.
+    #[must_use]
+    pub fn provider(&self) -> Option<&SdkTracerProvider> {
+        self.0.tracing.as_ref().map(|tracing| &tracing.provider)
+    }
+
+    /// Sends everything that has ended, for one second at most. What was not acknowledged by then
+    /// is kept for the next flush.
+    ///
+    /// [`throughline::run`](crate::run) does this after every invocation; call it in a worker
+    /// outside Lambda, or after work in the initialisation of a function.
+    pub async fn flush(&self) {
+        self.flush_within(FLUSH_LIMIT).await;
+    }
+
+    /// What became of the spans so far; `None` when this telemetry does not export them itself.
+    #[must_use]
+    pub fn counts(&self) -> Option<SpanCounts> {
+        self.0.pipeline.as_ref().map(Pipeline::counts)
+    }
+
+    pub(crate) async fn flush_within(&self, limit: Duration) {
+        if let Some(pipeline) = &self.0.pipeline {
+            pipeline.flush(limit).await;
+        } else if let Some(tracing) = &self.0.tracing {
+            // `force_flush` blocks its thread; it would block the exporter's own task as well.
+            let provider = tracing.provider.clone();
+            let flushing = tokio::task::spawn_blocking(move || provider.force_flush());
+            let _ = tokio::time::timeout(limit, flushing).await;
+        }
+    }
+
+    /// The last thing of an invocation: sends its spans within what `deadline` leaves, then tells
+    /// the extension that no more will come.
+    pub(crate) async fn end_invocation(&self, request_id: &str, limit: Duration) {
+        self.flush_within(limit).await;
+        if let Some(extension) = self.0.find_extension().await
+            && is_path_segment(request_id)
+        {
+            let path = format!("/throughline/v1/invocations/{request_id}/complete");
+            let _ = extension.call(&path, "", EXTENSION_LIMIT).await;
+        }
+    }
+
+    /// Seeds the ids anew: the first thing of an invocation.
+    pub(crate) fn reseed(&self) {
+        if let Some(ids) = self.0.tracing.as_ref().and_then(|t| t.ids.as_ref()) {
+            ids.reseed();
+        }
+    }
+
+    /// Looks for the extension, if that was not done yet.
+    pub(crate) async fn find_extension(&self) {
+        self.0.find_extension().await;
+    }
+
+    /// The tracer of this crate's spans.
+    pub(crate) fn tracer(&self) -> Option<&SdkTracer> {
+        self.0.tracing.as_ref().map(|tracing| &tracing.tracer)
+    }
+
+    /// Ended spans that only a flush takes away; nothing where an SDK processor does that.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.pipeline.as_ref().map_or(0, Pipeline::waiting)
+    }
+
+    /// How many links a span keeps.
+    pub(crate) fn links_max(&self) -> usize {
+        Config::default().span_limits.max_links_per_span as usize
+    }
+
+    pub(crate) fn knows_deferred(&self) -> bool {
+        self.0.decides_deferred
+    }
+
+    pub(crate) fn partial_batch(&self) -> bool {
+        self.0.partial_batch
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("enabled", &self.is_enabled())
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a flush may take at the time `now`: a second, but no later than 100 ms, or 3 % of the
+/// invocation's limit, before the deadline, if there is a sensible one.
+pub(crate) fn flush_limit(now: SystemTime, started: SystemTime, deadline: Option<SystemTime>) -> Duration {
+    let Some(deadline) = deadline else {
+        return FLUSH_LIMIT;
+    };
+    let whole = deadline.duration_since(started).unwrap_or_default();
+    let reserve = (whole * 3 / 100).min(Duration::from_millis(100));
+    let left = deadline.duration_since(now).unwrap_or_default();
+    FLUSH_LIMIT.min(left.saturating_sub(reserve))
+}
+
+fn is_path_segment(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Says hello, once.
+    async fn find_extension(&self) -> Option<&Client> {
+        let found = self.extension.get_or_init(|| async {
+            let client = Client::new(Target::loopback(self.extension_port));
+            let path = "/throughline/v1/hello";
+            let answer = client.call(path, r#"{"v":1}"#, EXTENSION_LIMIT).await;
+            // Anything else, 404 first of all, is somebody else's server.
+            answer.is_ok_and(|(status, _)| status.as_u16() == 200).then_some(client)
+        });
+        found.await.as_ref()
+    }
+
+    fn start(&mut self, target: Target) {
+        let resource = resource::detect();
+        let (buffer, ids) = (Buffer::default(), Ids::new());
+        let Some(pipeline) = Pipeline::new(buffer.clone(), Client::new(target), &resource) else {
+            config::say("the exporter could not be made; no spans are sent");
+            return;
+        };
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(DecideDeferred::new(Config::default().sampler))
+            .with_id_generator(ids.clone())
+            .with_resource(resource)
+            .with_span_processor(buffer)
+            .build();
+        self.pipeline = Some(pipeline);
+        self.tracing = Some(Tracing::new(provider, Some(ids)));
+    }
+}
+
+impl Tracing {
+    fn new(provider: SdkTracerProvider, ids: Option<Ids>) -> Self {
+        let tracer = provider.tracer_with_scope(scope());
+        Self { provider, tracer, ids }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the environment asks for.
+
+use std::env;
+
+use crate::export::Target;
+
+/// The port of the extension's OTLP/HTTP receiver, unless `THROUGHLINE_HTTP_PORT` says otherwise.
+const HTTP_PORT: u16 = 4318;
+
+/// The variables this crate reads, read once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Environment {
+    pub(super) disabled: bool,
+    pub(super) http_port: u16,
+    pub(super) partial_batch: bool,
+    traces_endpoint: Option<String>,
+    endpoint: Option<String>,
+    traces_headers: Option<String>,
+    headers: Option<String>,
+}
+
+/// An empty value counts as absent, as the OpenTelemetry specification says.
+fn var(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn is_true(name: &str) -> bool {
+    var(name).is_some_and(|value| matches!(value.trim(), "1") || value.trim().eq_ignore_ascii_case("true"))
+}
+
+/// A line for the function's log about a setting that cannot be used.
+pub(super) fn say(what: &str) {
+    eprintln!("throughline: {what}");
+}
+
+impl Environment {
+    pub(super) fn read() -> Self {
+        let http_port = var("THROUGHLINE_HTTP_PORT").map_or(HTTP_PORT, |text| {
+            text.trim().parse().unwrap_or_else(|_| {
+                say(&format!("THROUGHLINE_HTTP_PORT={text:?} is not a port; {HTTP_PORT} is used"));
+                HTTP_PORT
+            })
+        });
+        Self {
+            disabled: is_true("OTEL_SDK_DISABLED")
+                || var("OTEL_TRACES_EXPORTER").is_some_and(|name| name.trim() == "none"),
+            http_port,
+            partial_batch: is_true("THROUGHLINE_PARTIAL_BATCH"),
+            traces_endpoint: var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            endpoint: var("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            traces_headers: var("OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+            headers: var("OTEL_EXPORTER_OTLP_HEADERS"),
+        }
+    }
+
+    /// Where spans go without the extension.
+    pub(super) fn target(&self) -> Option<Target> {
+        let (name, target) = match (&self.traces_endpoint, &self.endpoint) {
+            (Some(url), _) => (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                Target::traces_endpoint(url),
+            ),
+            (None, Some(url)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", Target::endpoint(url)),
+            (None, None) => return None,
+        };
+        let mut target = target
+            .map_err(|error| say(&format!("{name}={error}; no spans are sent")))
+            .ok()?;
+        if let Some(list) = self.traces_headers.as_ref().or(self.headers.as_ref()) {
+            let bad = target.add_headers(list);
+            if bad > 0 {
+                say(&format!("{bad} entries of OTEL_EXPORTER_OTLP_HEADERS are not `name=value`"));
+            }
+        }
+        Some(target)
+    }
+}
