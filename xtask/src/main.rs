@@ -4,6 +4,7 @@
 //! The demo and the benchmarks need the sandbox; they are the crate `xtask-demo`, built on first use.
 #![allow(clippy::print_stdout, reason = "its output is what a command is for")]
 
+mod aws_check;
 mod checks;
 mod command;
 mod demo;
@@ -23,6 +24,7 @@ cargo xtask <command>
   test      every check: formatting, lints, documentation, licences, tests, templates
   package   the layer for x86_64 and arm64, reproducible, with sizes checked
   bench     measures the numbers of the README
+  aws-check deploys template.yaml to your account, and compares what happens with the sandbox
 
 `cargo xtask <command> --help` tells a command's options.
 ";
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     match command {
         "test" => checks::main(rest),
         "demo" => demo::main("xtask-demo", rest),
+        "aws-check" => aws_check::run(rest),
         "bench" => demo::main("xtask-bench", rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
