@@ -7,6 +7,7 @@ mod event;
 mod export;
 mod handler;
 mod ids;
+pub mod logs;
 mod outcome;
 pub mod parent;
 mod runtime;

@@ -171,6 +171,7 @@ impl Telemetry {
     }
 
     fn set_globals(&self) {
+        self.install_subscriber();
         if let Some(tracing) = &self.0.tracing {
             opentelemetry::global::set_tracer_provider(tracing.provider.clone());
         }

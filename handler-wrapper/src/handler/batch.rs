@@ -13,6 +13,7 @@ use lambda_runtime::LambdaEvent;
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, TraceContextExt as _};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::Instrument as _;
 
 use super::failure::Failure;
 use super::options::{BatchSpan, Options};
@@ -21,6 +22,7 @@ use super::FromMessage;
 use crate::consumer_span::{Queue, Queues};
 use crate::event::{Batch, Defect, Record};
 use crate::export::FLUSH_SPANS;
+use crate::logs::{LogFields, anchor_span};
 use crate::outcome::{AnswerPolicy, BatchError, Outcome, answer};
 use crate::parent::{self, Deferred, RecordContext, Relation};
 use crate::runtime::{Driven, sensible};
@@ -45,6 +47,7 @@ struct Invocation<F> {
     telemetry: Telemetry,
     /// What is current around each record: the batch span, or the caller's context.
     base: Context,
+    request_id: Arc<str>,
     open: OpenSpans,
     cancel_at: Option<Instant>,
 }
@@ -90,6 +93,8 @@ where
         partial: options.partial.unwrap_or_else(|| telemetry.partial_batch()),
         report_all_failed: options.report_all_failed,
     };
+    let request_id = context.request_id.as_str().into();
+    let ambient = ambient.with_value(LogFields { request_id, message_id: None });
     let result = process_batch(process, options, payload, ambient, &telemetry, deadline, policy).await;
 
     if flushed_by_us {
@@ -130,6 +135,7 @@ where
     }
     let batch_span = start_batch_span(&mut work, &options, &context_options, telemetry, &ambient);
     let base = batch_span.as_ref().map_or(ambient, |span| span.cx.clone());
+    let request_id = base.get::<LogFields>().map_or_else(|| "".into(), |f| f.request_id.clone());
     let now = (Instant::now(), SystemTime::now());
     let clock = Clock::new(&options, deadline, now);
     let invocation = Arc::new(Invocation {
@@ -139,6 +145,7 @@ where
         context_options,
         telemetry: telemetry.clone(),
         base,
+        request_id,
         open: OpenSpans::default(),
     });
     let batch_span = batch_span.map(Arc::new);
@@ -359,7 +366,15 @@ where
     // Dropped with this future, should the invocation be: the span ends as cancelled then.
     let guard = Forget { invocation: &invocation, index };
 
-    let cx = span.as_ref().map_or_else(|| invocation.base.clone(), |span| span.cx.clone());
+    let around = span.as_ref().map_or(&invocation.base, |span| &span.cx);
+    let cx = around.with_value(LogFields {
+        request_id: invocation.request_id.clone(),
+        message_id: message.message_id.as_deref().map(Into::into),
+    });
+    let anchor = {
+        let _current = cx.clone().attach();
+        anchor_span()
+    };
     let work = async {
         match defect {
             Some(Defect::NotAnObject) => return Err(Failure::INVALID_RECORD),
@@ -372,7 +387,7 @@ where
         processing.await.map_err(|error| Failure::error(options, &error))
     };
     // Around the making of the future as well: a processor may panic before its first await.
-    let guarded = AssertUnwindSafe(work).catch_unwind().with_context(cx.clone());
+    let guarded = AssertUnwindSafe(work).catch_unwind().instrument(anchor).with_context(cx.clone());
     let ended = match invocation.cancel_at {
         Some(at) => timeout_at(at, guarded).await,
         None => Ok(guarded.await),
