@@ -243,15 +243,19 @@ impl Sandbox {
         self.0.shared.lock().pid(who)
     }
 
-    /// Kills a process (SIGKILL, also while frozen), as the out-of-memory killer would.
+    /// Kills a process (SIGKILL, also while frozen), as the out-of-memory killer would, and waits for its end.
     ///
     /// # Errors
     /// When there is no such process.
-    pub fn kill(&self, who: &Who) -> io::Result<()> {
+    pub async fn kill(&self, who: &Who) -> io::Result<()> {
+        let shared = &self.0.shared;
         let pid = self
             .pid(who)
             .ok_or_else(|| io::Error::other(format!("{who} is not running")))?;
-        process::signal(&self.0.shared, who, pid, process::Signal::Kill);
+        process::signal(shared, who, pid, process::Signal::Kill);
+        shared
+            .until(|state| (state.pid(who) != Some(pid)).then_some(()))
+            .await;
         Ok(())
     }
 
