@@ -78,3 +78,6 @@ impl fmt::Display for Signal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ pub(super) fn count_below(signal: Signal, message: &[u8], path: &[u32]) -> Resul
         let field = field?;
         if field.number == child {
             items += count_below(signal, field.bytes()?, below)?;
-        } else if field.number == 1 || field.number == 3 {
+        } else if path.len() < TO_ITEM.len() && (field.number == 1 || field.number == 3) {
             // The resource or scope, and the schema's URL: what is there must at least be bytes.
             field.bytes()?;
         }
