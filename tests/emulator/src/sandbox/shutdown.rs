@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const BUDGET: Duration = Duration::from_secs(2);
 /// What the runtime may take of it after SIGTERM, when there is an extension: 30 %.
 const RUNTIME_SHARE: Duration = Duration::from_millis(600);
+/// Longest wait of Managed Instances for telemetry to have been delivered before extensions are told.
+const TELEMETRY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for the readers of pipes that nobody writes to any more.
 const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -71,6 +73,7 @@ async fn end(shared: &Arc<Shared>, reason: &str, gently: bool) -> Shutdown {
     });
     shared.thaw();
     shared.telemetry.flush();
+    let managed = shared.config.concurrency.is_some();
     let extensions = !shared.lock().extensions.is_empty();
     if gently && extensions {
         // Without extensions there is no time for a runtime: it is killed.
@@ -78,6 +81,9 @@ async fn end(shared: &Arc<Shared>, reason: &str, gently: bool) -> Shutdown {
         gone(shared, began + RUNTIME_SHARE, |who| *who == Who::Runtime).await;
     }
     tell(shared, &Who::Runtime, Signal::Kill);
+    if managed {
+        shared.telemetry.flush_whole(TELEMETRY_WAIT_MAX).await;
+    }
     offer_shutdown(
         shared,
         reason,

@@ -49,6 +49,8 @@ pub(super) struct Telemetry {
     source: Arc<str>,
     faults: TelemetryFaults,
     frozen: watch::Sender<bool>,
+    /// Events in buffers or on their way.
+    pending: Arc<watch::Sender<usize>>,
     inner: Mutex<Inner>,
 }
 
@@ -115,6 +117,7 @@ impl Telemetry {
     /// Forgets subscribers and the past: a new init begins.
     pub(super) fn restart(&self) {
         *self.lock() = Inner::default();
+        self.pending.send_replace(0);
         self.frozen.send_replace(false);
     }
 
@@ -130,6 +133,13 @@ impl Telemetry {
         }
     }
 
+    /// [`Telemetry::flush`], then waits until everything was delivered or given up, or for the limit.
+    pub(super) async fn flush_whole(&self, within: Duration) {
+        self.flush();
+        let mut pending = self.pending.subscribe();
+        let _ = tokio::time::timeout(within, pending.wait_for(|count| *count == 0)).await;
+    }
+
     /// Adds a subscriber and gives it what has happened in this init.
     pub(super) fn subscribe(&self, subscription: Subscription) {
         let (queue, items) = mpsc::unbounded_channel();
@@ -141,6 +151,7 @@ impl Telemetry {
             faults: self.faults.clone(),
             frozen: self.frozen.subscribe(),
             flush: flush.subscribe(),
+            pending: self.pending.clone(),
             connection: None,
         };
         let name = subscription.extension.clone();
@@ -287,6 +298,7 @@ impl Telemetry {
             queued: Instant::now(),
         };
         let queue = subscriber.queue.clone();
+        self.pending.send_modify(|count| *count += 1);
         // A subscriber whose task has ended hears nothing any more.
         if delay.is_zero() {
             let _ = queue.send(item);
@@ -325,6 +337,7 @@ struct Delivery {
     faults: TelemetryFaults,
     frozen: watch::Receiver<bool>,
     flush: watch::Receiver<u64>,
+    pending: Arc<watch::Sender<usize>>,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -336,7 +349,10 @@ impl Delivery {
             if self.frozen.wait_for(|frozen| !frozen).await.is_err() {
                 return;
             }
+            let count = batch.len();
             self.deliver(batch).await;
+            self.pending
+                .send_modify(|pending| *pending = pending.saturating_sub(count));
         }
     }
 
