@@ -101,6 +101,7 @@ impl Telemetry {
             source,
             faults,
             frozen: watch::Sender::new(false),
+            pending: Arc::new(watch::Sender::new(0)),
             inner: Mutex::default(),
         }
     }
