@@ -95,7 +95,9 @@ impl Open {
             self.link(context.span().span_context().clone(), result);
             match result {
                 Some(EntryResult::Sent { message_id }) => {
-                    context.span().set_attribute(KeyValue::new("messaging.message.id", message_id.clone()));
+                    context
+                        .span()
+                        .set_attribute(KeyValue::new("messaging.message.id", message_id.clone()));
                     context.span().end();
                 }
                 Some(EntryResult::Failed { code }) => end_failed(context, code),
@@ -132,7 +134,11 @@ fn common_code(results: &HashMap<String, EntryResult>) -> Option<&str> {
         EntryResult::Sent { .. } => None,
     });
     let first = codes.next()?;
-    Some(if codes.all(|code| code == first) { first } else { "_OTHER" })
+    Some(if codes.all(|code| code == first) {
+        first
+    } else {
+        "_OTHER"
+    })
 }
 
 /// Ends the span of a context with an error. The description is the type, never a text that may

@@ -5,9 +5,9 @@ use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
 
 use super::plan::Field;
+use crate::baggage;
 use crate::lineage::Invocation;
 use crate::parent::{CarriedTraceState, w3c, xray};
-use crate::baggage;
 
 /// Longest `AWSTraceHeader` that we write: X-Ray's own limit for the header.
 const TRACE_HEADER_BYTES_MAX: usize = 256;
@@ -28,13 +28,20 @@ impl Texts {
         if !span_context.is_valid() {
             return None;
         }
-        let carried = context.get::<CarriedTraceState>().filter(|carried| carried.trace_id == span_context.trace_id());
-        let tracestate = carried.map_or_else(|| span_context.trace_state().header(), |carried| carried.text.clone());
+        let carried = context
+            .get::<CarriedTraceState>()
+            .filter(|carried| carried.trace_id == span_context.trace_id());
+        let tracestate = carried.map_or_else(
+            || span_context.trace_state().header(),
+            |carried| carried.text.clone(),
+        );
         Some(Self {
             traceparent: Some(w3c::traceparent(span_context)),
             // The SDK's TraceState also holds members that the specification forbids.
             tracestate: w3c::normalised_tracestate(&tracestate),
-            baggage: with_baggage.then(|| baggage::write(context.baggage())).flatten(),
+            baggage: with_baggage
+                .then(|| baggage::write(context.baggage()))
+                .flatten(),
         })
     }
 
@@ -58,7 +65,9 @@ pub(crate) fn trace_header(context: &SpanContext, invocation: &Invocation) -> Op
     let header = match invocation {
         Invocation::Outside => format!("{base};Tl=1"),
         Invocation::Inside { trace_header: None } => return None,
-        Invocation::Inside { trace_header: Some(of_invocation) } => match xray::lineage(of_invocation) {
+        Invocation::Inside {
+            trace_header: Some(of_invocation),
+        } => match xray::lineage(of_invocation) {
             Some(lineage) => format!("{base};Lineage={lineage};Tl=1"),
             None => format!("{base};Tl=1"),
         },
@@ -76,11 +85,19 @@ mod tests {
 
     fn context(flags: TraceFlags) -> SpanContext {
         let trace = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
-        SpanContext::new(trace, SpanId::from_hex("b7ad6b7169203331").unwrap(), flags, false, TraceState::NONE)
+        SpanContext::new(
+            trace,
+            SpanId::from_hex("b7ad6b7169203331").unwrap(),
+            flags,
+            false,
+            TraceState::NONE,
+        )
     }
 
     fn inside(header: Option<&str>) -> Invocation {
-        Invocation::Inside { trace_header: header.map(Into::into) }
+        Invocation::Inside {
+            trace_header: header.map(Into::into),
+        }
     }
 
     #[test]
@@ -95,23 +112,53 @@ mod tests {
     fn inside_lambda_the_lineage_is_kept_as_it_is() {
         let of_invocation = "Root=1-66ca4895-3f6cef844dab67fb6f6461a4;Parent=27c4bbf84acc163c;Sampled=0;Lineage=1:d4d48d4d:0";
         assert_eq!(
-            trace_header(&context(TraceFlags::NOT_SAMPLED), &inside(Some(of_invocation))).unwrap(),
+            trace_header(
+                &context(TraceFlags::NOT_SAMPLED),
+                &inside(Some(of_invocation))
+            )
+            .unwrap(),
             "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=b7ad6b7169203331;Sampled=0;Lineage=1:d4d48d4d:0;Tl=1"
         );
     }
 
     #[test]
     fn inside_lambda_without_a_known_header_nothing_is_written() {
-        assert_eq!(trace_header(&context(TraceFlags::SAMPLED), &inside(None)), None);
+        assert_eq!(
+            trace_header(&context(TraceFlags::SAMPLED), &inside(None)),
+            None
+        );
     }
 
     #[test]
     fn a_lineage_that_does_not_fit_is_not_cut() {
-        let base = trace_header(&context(TraceFlags::SAMPLED), &Invocation::Outside).unwrap().len() + ";Lineage=".len();
-        let lineage = |bytes: usize| format!("Root=1-66ca4895-3f6cef844dab67fb6f6461a4;Lineage={}", "a".repeat(bytes));
-        let at = trace_header(&context(TraceFlags::SAMPLED), &inside(Some(&lineage(256 - base))));
+        let base = trace_header(&context(TraceFlags::SAMPLED), &Invocation::Outside)
+            .unwrap()
+            .len()
+            + ";Lineage=".len();
+        let lineage = |bytes: usize| {
+            format!(
+                "Root=1-66ca4895-3f6cef844dab67fb6f6461a4;Lineage={}",
+                "a".repeat(bytes)
+            )
+        };
+        let at = trace_header(
+            &context(TraceFlags::SAMPLED),
+            &inside(Some(&lineage(256 - base))),
+        );
         assert_eq!(at.unwrap().len(), 256);
-        assert_eq!(trace_header(&context(TraceFlags::SAMPLED), &inside(Some(&lineage(257 - base)))), None);
-        assert_eq!(trace_header(&context(TraceFlags::SAMPLED), &inside(Some("Lineage=a\u{e9}b"))), None);
+        assert_eq!(
+            trace_header(
+                &context(TraceFlags::SAMPLED),
+                &inside(Some(&lineage(257 - base)))
+            ),
+            None
+        );
+        assert_eq!(
+            trace_header(
+                &context(TraceFlags::SAMPLED),
+                &inside(Some("Lineage=a\u{e9}b"))
+            ),
+            None
+        );
     }
 }

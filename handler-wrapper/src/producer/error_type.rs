@@ -18,7 +18,8 @@ pub(crate) fn error_type(error: &OrchestratorError<Error>) -> Cow<'static, str> 
     if let Some(code) = error.as_operation_error().and_then(code) {
         return code.to_owned().into();
     }
-    let is_timeout = |connector: &aws_smithy_runtime_api::client::result::ConnectorError| connector.is_timeout();
+    let is_timeout =
+        |connector: &aws_smithy_runtime_api::client::result::ConnectorError| connector.is_timeout();
     if error.is_timeout_error() || error.as_connector_error().is_some_and(is_timeout) {
         return "timeout".into();
     }
@@ -29,7 +30,9 @@ pub(crate) fn error_type(error: &OrchestratorError<Error>) -> Cow<'static, str> 
 }
 
 fn code(error: &Error) -> Option<&str> {
-    fn of<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&str> {
+    fn of<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
+        error: &Error,
+    ) -> Option<&str> {
         error.downcast_ref::<E>()?.code()
     }
     of::<SendMessageError>(error)

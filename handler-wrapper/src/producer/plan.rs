@@ -90,9 +90,16 @@ pub(crate) struct Limits {
 
 /// Plans one call: a single message or the entries of a batch.
 pub(crate) fn plan(entries: &[Entry], limits: &Limits) -> Vec<Plan> {
-    let mut fields: Vec<Fields> = entries.iter().map(|entry| entry.fit(limits.message_bytes)).collect();
+    let mut fields: Vec<Fields> = entries
+        .iter()
+        .map(|entry| entry.fit(limits.message_bytes))
+        .collect();
     fit_call(entries, &mut fields, limits.call_bytes);
-    entries.iter().zip(fields).map(|(entry, fields)| entry.plan(fields, limits.xray)).collect()
+    entries
+        .iter()
+        .zip(fields)
+        .map(|(entry, fields)| entry.plan(fields, limits.xray))
+        .collect()
 }
 
 /// Takes fields away until the whole call fits: baggage from every entry, then tracestate from
@@ -100,13 +107,19 @@ pub(crate) fn plan(entries: &[Entry], limits: &Limits) -> Vec<Plan> {
 /// needs least, and entries of one call are treated alike for as long as possible.
 fn fit_call(entries: &[Entry], fields: &mut [Fields], bytes_max: usize) {
     let total = |fields: &[Fields]| -> usize {
-        entries.iter().zip(fields).map(|(entry, fields)| entry.bytes + entry.added(*fields)).sum()
+        entries
+            .iter()
+            .zip(fields)
+            .map(|(entry, fields)| entry.bytes + entry.added(*fields))
+            .sum()
     };
     for field in [Field::Baggage, Field::Tracestate] {
         if total(fields) <= bytes_max {
             return;
         }
-        fields.iter_mut().for_each(|fields| fields.set(field, false));
+        fields
+            .iter_mut()
+            .for_each(|fields| fields.set(field, false));
     }
     for last in (0..fields.len()).rev() {
         if total(fields) <= bytes_max {
@@ -145,7 +158,11 @@ impl Entry {
     }
 
     fn added(&self, fields: Fields) -> usize {
-        Field::ALL.into_iter().filter(|field| fields.has(*field)).map(|field| self.offered[field as usize]).sum()
+        Field::ALL
+            .into_iter()
+            .filter(|field| fields.has(*field))
+            .map(|field| self.offered[field as usize])
+            .sum()
     }
 
     fn plan(&self, fields: Fields, policy: XrayHeader) -> Plan {
@@ -155,7 +172,11 @@ impl Entry {
             XrayHeader::Always => true,
             XrayHeader::Never => false,
         };
-        Plan { fields, xray: asked && !self.xray_taken, overflows }
+        Plan {
+            fields,
+            xray: asked && !self.xray_taken,
+            overflows,
+        }
     }
 }
 

@@ -20,10 +20,19 @@ struct Planned<'a> {
 }
 
 /// `SendMessage`: one span, whose context goes into the message.
-pub(crate) fn single(settings: &Settings, message: Outgoing<'_>, queue: &Queue, parent: &Context) -> Open {
+pub(crate) fn single(
+    settings: &Settings,
+    message: Outgoing<'_>,
+    queue: &Queue,
+    parent: &Context,
+) -> Open {
     let callers = message.callers_own();
     // "Span kind": PRODUCER when the span's own context is what the message carries, else CLIENT.
-    let kind = if callers.is_some() { SpanKind::Client } else { SpanKind::Producer };
+    let kind = if callers.is_some() {
+        SpanKind::Client
+    } else {
+        SpanKind::Producer
+    };
     let links = callers.iter().cloned().collect();
     let context = span::start(settings, Operation::Send, kind, queue, parent, links, []);
     let planned = Planned {
@@ -32,35 +41,82 @@ pub(crate) fn single(settings: &Settings, message: Outgoing<'_>, queue: &Queue, 
         texts: Texts::of(&context, settings.baggage),
     };
     inject(settings, vec![planned], parent);
-    Open { context, creates: Vec::new(), linked: Vec::new() }
+    Open {
+        context,
+        creates: Vec::new(),
+        linked: Vec::new(),
+    }
 }
 
 /// `SendMessageBatch`: a span for each entry and one for the call, or the latter alone.
-pub(crate) fn batch(settings: &Settings, messages: Vec<Outgoing<'_>>, queue: &Queue, parent: &Context) -> Open {
-    let count = KeyValue::new("messaging.batch.message_count", i64::try_from(messages.len()).unwrap_or(i64::MAX));
-    let kind = if settings.create_spans { SpanKind::Client } else { SpanKind::Producer };
-    let context = span::start(settings, Operation::Send, kind, queue, parent, Vec::new(), [count]);
+pub(crate) fn batch(
+    settings: &Settings,
+    messages: Vec<Outgoing<'_>>,
+    queue: &Queue,
+    parent: &Context,
+) -> Open {
+    let count = KeyValue::new(
+        "messaging.batch.message_count",
+        i64::try_from(messages.len()).unwrap_or(i64::MAX),
+    );
+    let kind = if settings.create_spans {
+        SpanKind::Client
+    } else {
+        SpanKind::Producer
+    };
+    let context = span::start(
+        settings,
+        Operation::Send,
+        kind,
+        queue,
+        parent,
+        Vec::new(),
+        [count],
+    );
     let (mut creates, mut linked, mut planned) = (Vec::new(), Vec::new(), Vec::new());
     for message in messages {
         let entry_id = message.id.clone().unwrap_or_default();
         if let Some(creation) = message.callers_own() {
             linked.push((entry_id, creation.clone()));
-            planned.push(Planned { message, creation, texts: None });
+            planned.push(Planned {
+                message,
+                creation,
+                texts: None,
+            });
             continue;
         }
         let carried = if settings.create_spans {
-            span::start(settings, Operation::Create, SpanKind::Producer, queue, parent, Vec::new(), [])
+            span::start(
+                settings,
+                Operation::Create,
+                SpanKind::Producer,
+                queue,
+                parent,
+                Vec::new(),
+                [],
+            )
         } else {
             context.clone()
         };
         let creation = carried.span().span_context().clone();
-        planned.push(Planned { message, creation, texts: Texts::of(&carried, settings.baggage) });
+        planned.push(Planned {
+            message,
+            creation,
+            texts: Texts::of(&carried, settings.baggage),
+        });
         if settings.create_spans {
-            creates.push(Create { entry_id, context: carried });
+            creates.push(Create {
+                entry_id,
+                context: carried,
+            });
         }
     }
     inject(settings, planned, parent);
-    Open { context, creates, linked }
+    Open {
+        context,
+        creates,
+        linked,
+    }
 }
 
 /// Plans the whole call, then writes. Nothing is written before everything is decided.
@@ -70,9 +126,15 @@ fn inject(settings: &Settings, mut messages: Vec<Planned<'_>>, parent: &Context)
         call_bytes: plan::MESSAGE_BYTES_MAX,
         xray: settings.xray_header,
     };
-    let facts: Vec<_> = messages.iter().map(|planned| planned.message.facts(planned.texts.as_ref())).collect();
+    let facts: Vec<_> = messages
+        .iter()
+        .map(|planned| planned.message.facts(planned.texts.as_ref()))
+        .collect();
     let plans = plan::plan(&facts, &limits);
-    let invocation = plans.iter().any(|plan| plan.xray).then(|| Invocation::of(parent));
+    let invocation = plans
+        .iter()
+        .any(|plan| plan.xray)
+        .then(|| Invocation::of(parent));
     for (planned, plan) in messages.iter_mut().zip(plans) {
         let header = invocation
             .as_ref()

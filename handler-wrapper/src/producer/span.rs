@@ -48,12 +48,19 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(url: Option<&str>) -> Self {
-        Self { url: url.filter(|url| !url.is_empty()).map(str::to_owned) }
+        Self {
+            url: url.filter(|url| !url.is_empty()).map(str::to_owned),
+        }
     }
 
     /// The last segment of the URL's path.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.url.as_deref()?.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty())
+        self.url
+            .as_deref()?
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .filter(|name| !name.is_empty())
     }
 }
 
@@ -72,7 +79,11 @@ pub(crate) fn common(operation: Operation, queue: &Queue) -> Vec<KeyValue> {
         KeyValue::new("messaging.operation.name", operation.name()),
         KeyValue::new("messaging.operation.type", operation.kind()),
     ];
-    attributes.extend(queue.name().map(|name| KeyValue::new("messaging.destination.name", name.to_owned())));
+    attributes.extend(
+        queue
+            .name()
+            .map(|name| KeyValue::new("messaging.destination.name", name.to_owned())),
+    );
     attributes
 }
 
@@ -87,7 +98,12 @@ pub(crate) fn start(
     more: impl IntoIterator<Item = KeyValue>,
 ) -> Context {
     let mut attributes = common(operation, queue);
-    attributes.extend(queue.url.clone().map(|url| KeyValue::new("aws.sqs.queue.url", url)));
+    attributes.extend(
+        queue
+            .url
+            .clone()
+            .map(|url| KeyValue::new("aws.sqs.queue.url", url)),
+    );
     attributes.extend(more);
     let name: Cow<'static, str> = match queue.name() {
         Some(queue) => format!("{} {queue}", operation.name()).into(),
@@ -100,7 +116,9 @@ pub(crate) fn start(
         .with_links(links);
     let span = match &settings.tracer {
         Some(tracer) => tracer.build_with_context(builder, parent),
-        None => opentelemetry::global::tracer_with_scope(scope()).build_with_context(builder, parent),
+        None => {
+            opentelemetry::global::tracer_with_scope(scope()).build_with_context(builder, parent)
+        }
     };
     parent.with_span(span)
 }
