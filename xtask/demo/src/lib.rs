@@ -1,0 +1,3 @@
+//! The demo, the picture it draws, and the benchmarks.
+
+pub mod view;
