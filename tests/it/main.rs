@@ -1,1 +1,6 @@
 //! The promises of the README, one file each, proven with real processes.
+
+mod events;
+mod p2_before_the_freeze;
+mod p6_answers;
+mod second_opinion;
