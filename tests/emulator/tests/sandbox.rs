@@ -173,7 +173,7 @@ async fn extensions_do_not_see_what_is_the_runtimes() {
 async fn errors_crashes_and_timeouts() {
     let sandbox = builder("bad")
         .extension(extension("watching"))
-        .timeout(Duration::from_millis(700))
+        .timeout(Duration::from_millis(1500))
         .start()
         .await
         .unwrap();
@@ -419,7 +419,7 @@ async fn telemetry_faults_reach_the_subscriber() {
         .extension(extension("suffering"))
         .extension_env("ACT", "telemetry")
         .telemetry(faults)
-        .timeout(Duration::from_millis(600))
+        .timeout(Duration::from_millis(1500))
         .start()
         .await
         .unwrap();

@@ -26,6 +26,9 @@ pub enum Delivery {
 /// What a deadline becomes on its way to the processes: true milliseconds since 1970 in, told ones out.
 pub(super) type DeadlineLie = Arc<dyn Fn(u64) -> u64 + Send + Sync>;
 
+/// How much of the log the error of a failed init holds.
+const LOG_CHARS_TOLD: usize = 10_000;
+
 /// Describes a sandbox; [`Builder::start`] starts it.
 #[derive(Clone)]
 #[must_use]

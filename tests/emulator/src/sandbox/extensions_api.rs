@@ -92,7 +92,7 @@ fn refusal(
             format!("{odd}: ErrorInvalidEventType"),
         ));
     }
-    let internal = known.is_none_or(|extension| extension.life.is_none());
+    let internal = known.is_none_or(|extension| !extension.external);
     if events.iter().any(|event| event == "INVOKE") && shared.config.concurrency.is_some() {
         let text = "INVOKE: ErrorInvalidEventType".to_owned();
         return Some((StatusCode::FORBIDDEN, "Extension.InvalidEventType", text));
@@ -139,10 +139,11 @@ fn enter(extensions: &mut Vec<Extension>, name: &str, id: &str, events: Vec<Stri
 }
 
 impl Extension {
-    /// One that has not been heard of.
+    /// An internal one that has not registered.
     pub(super) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            external: false,
             life: None,
             id: None,
             events: Vec::new(),

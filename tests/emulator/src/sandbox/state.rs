@@ -93,7 +93,8 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(super) struct Extension {
     pub(super) name: String,
-    /// External extensions have a process; internal ones live in the runtime's.
+    /// External extensions have a file, and a process once it is started; internal ones live in the runtime's.
+    pub(super) external: bool,
     pub(super) life: Option<Life>,
     /// Given by register.
     pub(super) id: Option<String>,
