@@ -226,10 +226,10 @@ impl Builder {
         let sandbox = self.start_anyway().await?;
         match sandbox.init_error() {
             None => Ok(sandbox),
-            Some(error) => Err(io::Error::other(format!(
-                "init failed: {error}\n{}",
-                sandbox.log_text()
-            ))),
+            Some(error) => {
+                let logs: String = sandbox.log_text().chars().take(LOG_CHARS_TOLD).collect();
+                Err(io::Error::other(format!("init failed: {error}\n{logs}")))
+            }
         }
     }
 

@@ -63,7 +63,10 @@ fn prepare(shared: &Shared) {
             .config
             .extensions
             .iter()
-            .map(|path| Extension::named(&file_name(path)))
+            .map(|path| Extension {
+                external: true,
+                ..Extension::named(&file_name(path))
+            })
             .collect();
     });
 }
