@@ -97,6 +97,22 @@ pub fn once(key: &'static str, level: Level, message: &str, fields: &[(&str, Val
     }
 }
 
+/// Turns a panic's message into a line; the task that panicked is lost, the extension goes on.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("no message");
+        line(
+            Level::Error,
+            "a part of the extension failed",
+            &[("panic", text.into()), ("at", place.into())],
+        );
+    }));
+}
+
 fn format_line(now: Duration, level: Level, message: &str, fields: &[(&str, Value)]) -> String {
     let mut object = Map::new();
     object.insert("time".into(), timestamp(now).into());

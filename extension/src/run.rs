@@ -1,0 +1,407 @@
+//! One loop around everything: what happens becomes an event, and the lifecycle says what to do about it.
+//!
+//! This is the only place that waits for more than one thing.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::buffer::Buffer;
+use crate::config::{Config, Mistake};
+use crate::flush::{Exporter, REQUEST_BYTES_MAX, unix_now};
+use crate::lambda::extensions_api::{self, Events, Registered};
+use crate::lambda::{RuntimeApi, telemetry_api};
+use crate::ledger::item_name;
+use crate::lifecycle::{Action, Event, Facts, Lifecycle, Settings, SignalSet};
+use crate::log::{self, Level};
+use crate::otlp::Signal;
+use crate::receiver::{self, Intake};
+use crate::upstream::Upstream;
+
+/// Events of the wrapper and the Telemetry API that wait for the loop.
+const EVENTS_MAX: usize = 256;
+/// Invocations without any OTLP after which a hint is given.
+const HINT_AFTER: u64 = 3;
+/// Least time between two ledger lines about drops.
+const DROP_LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The exit code when Lambda does not take us at all.
+const EXIT_UNREGISTERED: u8 = 1;
+/// The exit code outside a sandbox, `EX_USAGE`.
+const EXIT_USAGE: u8 = 64;
+
+/// Runs until SHUTDOWN has been obeyed.
+pub async fn run(config: Config, mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        log::line(
+            Level::Error,
+            "configuration",
+            &[("mistake", mistake.to_string().into())],
+        );
+    }
+    let Some(runtime_api) = config.runtime_api.as_deref().map(RuntimeApi::parse) else {
+        let fields = [("variable", "AWS_LAMBDA_RUNTIME_API".into())];
+        log::line(
+            Level::Error,
+            "this is a Lambda extension and there is no Lambda around it; see --help",
+            &fields,
+        );
+        return ExitCode::from(EXIT_USAGE);
+    };
+    let (events_in, events) = mpsc::channel(EVENTS_MAX);
+    let buffer = Arc::new(Mutex::new(Buffer::new(
+        config.buffer_bytes,
+        REQUEST_BYTES_MAX,
+    )));
+    let intake = Intake::new(Arc::clone(&buffer), events_in.clone());
+
+    // The order matters: the function starts once everyone has registered, and must find the receiver listening.
+    listen(&config, &intake).await;
+    let registered =
+        match extensions_api::register(&config.extension_name, config.managed_instances).await {
+            Ok(registered) => registered,
+            Err(error) => {
+                let fields = [("error", error.to_string().into())];
+                log::line(
+                    Level::Error,
+                    "Lambda does not take the registration",
+                    &fields,
+                );
+                return ExitCode::from(EXIT_UNREGISTERED);
+            }
+        };
+    if let Some(account_id) = &registered.account_id {
+        extensions_api::link_account_id(account_id);
+    }
+    // A subscription is possible between registering and the first request for an event only.
+    let subscribed = subscribe(&config, &runtime_api, &registered, events_in).await;
+    let mut session = Session::new(&config, buffer, intake, &registered, runtime_api);
+    session.on(Event::Subscribed {
+        accepted: subscribed,
+    });
+    session.act(Action::Next);
+    session.drive(events).await;
+    ExitCode::SUCCESS
+}
+
+/// Starts both receivers; a port that is taken costs that protocol and nothing else.
+async fn listen(config: &Config, intake: &Intake) {
+    match receiver::bind(config.http_port).await {
+        Ok(listener) => {
+            let intake = intake.clone();
+            let serve = move |stream, slot| receiver::http::serve(stream, slot, intake.clone());
+            tokio::spawn(receiver::accept(listener, serve));
+        }
+        Err(error) => port_taken(
+            "THROUGHLINE_HTTP_PORT",
+            config.http_port,
+            &error,
+            "OTLP/HTTP is not received, nor does the wrapper find us",
+        ),
+    }
+}
+
+fn port_taken(variable: &str, port: u16, error: &std::io::Error, instead: &str) {
+    let fields = [
+        ("variable", variable.into()),
+        ("port", port.into()),
+        ("error", error.to_string().into()),
+        ("instead", instead.into()),
+    ];
+    log::line(
+        Level::Error,
+        "a port cannot be listened on; another process may have it",
+        &fields,
+    );
+}
+
+/// Subscribes to the Telemetry API. Whether its events can be expected.
+async fn subscribe(
+    config: &Config,
+    api: &RuntimeApi,
+    registered: &Registered,
+    events: mpsc::Sender<Event>,
+) -> bool {
+    if !registered.invoke_events {
+        // Managed Instances have no end of an invocation to wait for.
+        return false;
+    }
+    let listener = match telemetry_api::bind(config.telemetry_address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            let fields = [("error", error.to_string().into())];
+            log::line(
+                Level::Warn,
+                "the Telemetry API cannot be listened to; see THROUGHLINE_TELEMETRY_ADDRESS",
+                &fields,
+            );
+            return false;
+        }
+    };
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    let serve = move |stream, _slot| telemetry_api::serve(stream, events.clone());
+    tokio::spawn(receiver::accept(listener, serve));
+    match telemetry_api::subscribe(api, &registered.extension_id, port).await {
+        Ok(true) => true,
+        Ok(false) => {
+            log::line(Level::Debug, "there is no Telemetry API here", &[]);
+            false
+        }
+        Err(error) => {
+            let fields = [("error", error.into())];
+            log::line(
+                Level::Warn,
+                "the Telemetry API does not take the subscription",
+                &fields,
+            );
+            false
+        }
+    }
+}
+
+/// What one sandbox's life consists of.
+struct Session {
+    begun: Instant,
+    lifecycle: Lifecycle,
+    exporter: Exporter<Upstream>,
+    buffer: Arc<Mutex<Buffer>>,
+    intake: Intake,
+    api: RuntimeApi,
+    extension_id: String,
+    /// The call for the next event, with the connection it is made on.
+    next: JoinSet<(Events, Event)>,
+    idle_connection: Option<Events>,
+    /// Signals that go somewhere.
+    destinations: SignalSet,
+    was_open: SignalSet,
+    invocations: u64,
+    dropped_said: u64,
+    dropped_said_at: Option<Instant>,
+    exited: bool,
+}
+
+// === impl Session ===
+
+impl Session {
+    fn new(
+        config: &Config,
+        buffer: Arc<Mutex<Buffer>>,
+        intake: Intake,
+        registered: &Registered,
+        api: RuntimeApi,
+    ) -> Self {
+        let settings = Settings {
+            flush_timeout: config.flush_timeout,
+            strategy: config.strategy,
+            managed_instances: !registered.invoke_events,
+        };
+        Self {
+            begun: Instant::now(),
+            lifecycle: Lifecycle::new(settings),
+            exporter: Exporter::new(Arc::clone(&buffer), Upstream::new(config.upstream.clone())),
+            buffer,
+            intake,
+            api,
+            extension_id: registered.extension_id.clone(),
+            next: JoinSet::new(),
+            idle_connection: None,
+            destinations: Signal::ALL
+                .map(|signal| config.upstream.destinations[signal.index()].is_some()),
+            was_open: [false; 3],
+            invocations: 0,
+            dropped_said: 0,
+            dropped_said_at: None,
+            exited: false,
+        }
+    }
+
+    async fn drive(&mut self, mut events: mpsc::Receiver<Event>) {
+        while !self.exited {
+            let event = {
+                let wake_at = self.lifecycle.wake_at().map(|at| self.begun + at);
+                let tick = async {
+                    match wake_at {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                // In this order: a bound is kept even under a flood, and what can flood comes last.
+                tokio::select! {
+                    biased;
+                    () = tick => Event::Tick,
+                    Some(asked) = self.next.join_next() => match asked {
+                        Ok((connection, event)) => {
+                            self.idle_connection = Some(connection);
+                            event
+                        }
+                        // The task panicked: whatever the event was, ask again.
+                        Err(_) => Event::Unknown,
+                    },
+                    event = self.exporter.step() => event,
+                    Some(event) = events.recv() => event,
+                    () = self.intake.arrived() => Event::Arrival,
+                }
+            };
+            self.on(event);
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        if matches!(event, Event::Invoke { .. }) {
+            self.on_invocation();
+        }
+        let facts = self.facts();
+        let actions = self.lifecycle.on(&event, &facts);
+        if log::enabled(Level::Trace) && (event != Event::Arrival || !actions.is_empty()) {
+            let fields = [
+                ("event", format!("{event:?}").into()),
+                ("actions", format!("{actions:?}").into()),
+                ("state", format!("{:?}", self.lifecycle.state()).into()),
+            ];
+            log::line(Level::Trace, "lifecycle", &fields);
+        }
+        for action in actions {
+            self.act(action);
+        }
+        self.say_outages();
+        self.say_drops();
+    }
+
+    fn facts(&self) -> Facts {
+        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = Facts {
+            elapsed: self.begun.elapsed(),
+            unix: unix_now(),
+            oldest: buffer.oldest(),
+            ..Facts::default()
+        };
+        for signal in Signal::ALL {
+            // What goes nowhere is never worth waiting for.
+            if self.destinations[signal.index()] {
+                facts.waiting_bytes[signal.index()] = buffer.waiting_bytes(signal);
+            }
+        }
+        drop(buffer);
+        self.exporter.fill_facts(&mut facts);
+        facts
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Next => {
+                let (api, id) = (&self.api, &self.extension_id);
+                let mut connection = self
+                    .idle_connection
+                    .take()
+                    .unwrap_or_else(|| Events::new(api.clone(), id.clone()));
+                self.next.spawn(async move {
+                    let event = connection.next().await;
+                    (connection, event)
+                });
+            }
+            Action::Warm => {
+                let signals = self.in_use();
+                self.exporter.warm(signals);
+            }
+            Action::Recall => self.exporter.recall(),
+            Action::Cancel => self.exporter.cancel(),
+            Action::Export(purpose, signals) => {
+                let signals =
+                    Signal::ALL.map(|s| signals[s.index()] && self.destinations[s.index()]);
+                self.exporter.export(purpose, signals);
+            }
+            Action::Probe(signals) => self.exporter.probe(signals),
+            Action::Exit => self.exit(),
+        }
+    }
+
+    /// Signals that have come so far and go somewhere; spans are expected from the beginning.
+    fn in_use(&self) -> SignalSet {
+        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let received =
+            |signal| signal == Signal::Traces || buffer.ledger().account(signal).received > 0;
+        Signal::ALL.map(|signal| self.destinations[signal.index()] && received(signal))
+    }
+
+    fn on_invocation(&mut self) {
+        self.invocations += 1;
+        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = Signal::ALL
+            .iter()
+            .all(|signal| buffer.ledger().account(*signal).received == 0);
+        if nothing && self.invocations == HINT_AFTER + 1 {
+            let text = "no OTLP has come in three invocations: is the function's SDK pointed at localhost, \
+                        and not at the upstream endpoint itself?";
+            log::line(Level::Warn, text, &[]);
+        }
+    }
+
+    /// One line when upstream stops answering, one when it is back.
+    fn say_outages(&mut self) {
+        for signal in Signal::ALL {
+            let open = self.lifecycle.breakers().of(signal).is_open();
+            if std::mem::replace(&mut self.was_open[signal.index()], open) == open {
+                continue;
+            }
+            if open {
+                let fields = [
+                    ("signal", item_name(signal).into()),
+                    ("reason", self.exporter.failure(signal).into()),
+                ];
+                log::line(
+                    Level::Warn,
+                    "upstream does not take telemetry; invocations go on without it",
+                    &fields,
+                );
+            } else {
+                log::line(
+                    Level::Info,
+                    "upstream is back",
+                    &[("signal", item_name(signal).into())],
+                );
+            }
+        }
+    }
+
+    /// The ledger whenever something was dropped, but not for each request of a flood.
+    fn say_drops(&mut self) {
+        let dropped = self
+            .buffer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ledger()
+            .dropped();
+        let quiet = self
+            .dropped_said_at
+            .is_none_or(|at| at.elapsed() >= DROP_LINE_EVERY);
+        if dropped > self.dropped_said && quiet && !self.exited {
+            self.dropped_said = dropped;
+            self.dropped_said_at = Some(Instant::now());
+            self.say_ledger(Level::Warn);
+        }
+    }
+
+    fn say_ledger(&self, level: Level) {
+        let ledger = self
+            .buffer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ledger()
+            .to_json();
+        log::line(level, "ledger", &[("ledger", ledger)]);
+    }
+
+    fn exit(&mut self) {
+        self.exporter.recall();
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        buffer.drop_all();
+        let lost = buffer.ledger().dropped() > 0;
+        drop(buffer);
+        self.say_ledger(if lost { Level::Warn } else { Level::Info });
+        self.exited = true;
+    }
+}
