@@ -1,0 +1,287 @@
+//! P8: any OTLP client can use the layer, here the examples in Python and Node with the stock SDKs.
+//!
+//! The examples run as they are; Lambda's managed runtimes are stood in for by the two small
+//! `bootstrap` files beside this one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use it::{binary, tool, workspace};
+use lambda_emulator::{
+    Completion, Event, OtlpSink, Outcome, ReceivedSpan, Sandbox, SinkAnswer, TelemetryFaults,
+    Timeline,
+};
+
+use crate::events::{event, record, traceparent};
+
+/// Longer than any of these tests takes; holding an invocation to its end would show.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy)]
+enum Language {
+    Python,
+    Node,
+}
+
+// `cargo xtask test` leaves tests with `needs_tools` in their path out where the tools cannot be installed.
+mod needs_tools {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn python_with_complete() {
+        with_complete(Language::Python).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn node_with_complete() {
+        with_complete(Language::Node).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn python_with_nothing_but_the_stock_sdk() {
+        without_complete(Language::Python).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn node_with_nothing_but_the_stock_sdk() {
+        without_complete(Language::Node).await;
+    }
+}
+
+/// Telemetry says nothing at all, so only complete can end the invocation before its deadline.
+async fn with_complete(language: Language) {
+    let copy = Copy::of(language, true);
+    traced(language, &copy, TelemetryFaults::default().silent()).await;
+}
+
+/// Hello and complete are taken out of the example; Lambda's telemetry tells the end.
+async fn without_complete(language: Language) {
+    let copy = Copy::of(language, false);
+    traced(language, &copy, TelemetryFaults::default()).await;
+}
+
+async fn traced(language: Language, copy: &Copy, telemetry: TelemetryFaults) {
+    let timeline = Timeline::new();
+    let sink = OtlpSink::start_on(&timeline).await.unwrap();
+    sink.set_default(SinkAnswer::slow(Duration::from_millis(15)));
+    let sandbox = language.sandbox(copy, &timeline, &sink, telemetry).await;
+
+    for number in 0..3 {
+        let invocation = sandbox.invoke(batch(number)).await;
+        let Outcome::Answered(answer) = &invocation.outcome else {
+            panic!("{:?}\n{}", invocation.outcome, sandbox.log_text());
+        };
+        let answer: serde_json::Value = serde_json::from_slice(answer).unwrap();
+        let failed = serde_json::json!({"batchItemFailures": [{"itemIdentifier": format!("poison-{number}")}]});
+        assert_eq!(answer, failed);
+        let completion = sandbox.wait_frozen(&invocation.request_id).await;
+        assert_eq!(completion, Completion::Done, "{}", timeline.to_text());
+        assert_continues(number, &sink.spans());
+    }
+    assert_held_for_the_flush_only(&timeline);
+    sandbox.shutdown("spindown").await;
+    // Nothing was late: what the freezes let through is all there is.
+    assert_eq!(sink.unique_spans().len(), 3 * 6, "{}", timeline.to_text());
+}
+
+/// One record of a trace, one of another trace, and one of no trace that always fails.
+fn batch(number: u64) -> Vec<u8> {
+    event(vec![
+        record(
+            &format!("first-{number}"),
+            r#"{"id":"1"}"#,
+            Some(&traceparent(trace(number, 1), 7)),
+        ),
+        record(
+            &format!("second-{number}"),
+            r#"{"id":"2"}"#,
+            Some(&traceparent(trace(number, 2), 8)),
+        ),
+        record(
+            &format!("poison-{number}"),
+            r#"{"id":"3","poison":true}"#,
+            None,
+        ),
+    ])
+}
+
+fn trace(number: u64, record: u128) -> u128 {
+    (u128::from(number) + 1) << 64 | record
+}
+
+/// What was acknowledged before this freeze tells the whole story of this invocation.
+fn assert_continues(number: u64, spans: &[ReceivedSpan]) {
+    let of = |message: String| {
+        let found: Vec<&ReceivedSpan> = spans
+            .iter()
+            .filter(|span| attribute(span, "messaging.message.id") == Some(&message))
+            .collect();
+        assert_eq!(found.len(), 1, "{message}: {spans:#?}");
+        found[0]
+    };
+    for (message, record, parent) in [("first", 1, 7), ("second", 2, 8)] {
+        let span = of(format!("{message}-{number}"));
+        assert_eq!(span.trace_id, format!("{:032x}", trace(number, record)));
+        assert_eq!(span.parent_span_id, format!("{parent:016x}"));
+        assert_eq!(
+            (span.name.as_str(), span.kind, span.status),
+            ("process orders", "CONSUMER", "UNSET")
+        );
+        assert_eq!(
+            span.resource["service.name"].as_str(),
+            Some("orders-consumer")
+        );
+        let inner = spans
+            .iter()
+            .find(|inner| inner.parent_span_id == span.span_id)
+            .unwrap();
+        assert_eq!(
+            (inner.name.as_str(), &inner.trace_id),
+            ("check order", &span.trace_id)
+        );
+    }
+    let poison = of(format!("poison-{number}"));
+    assert_eq!(
+        (poison.parent_span_id.as_str(), poison.status),
+        ("", "ERROR")
+    );
+    assert!(attribute(poison, "error.type").is_some());
+}
+
+fn attribute<'a>(span: &'a ReceivedSpan, name: &str) -> Option<&'a str> {
+    span.attributes.get(name)?.as_str()
+}
+
+/// Each freeze came long before the invocation's limit, which is where a lost end would have led.
+fn assert_held_for_the_flush_only(timeline: &Timeline) {
+    let mut answered = None;
+    for entry in timeline.entries() {
+        match entry.event {
+            Event::ResponsePosted { .. } => answered = Some(entry.at.mono),
+            Event::FreezeBegan {
+                request_id: Some(_),
+            } => {
+                let held = entry
+                    .at
+                    .mono
+                    .duration_since(answered.expect("an answer came before the freeze"));
+                assert!(
+                    held < TIMEOUT / 4,
+                    "held for {held:?}\n{}",
+                    timeline.to_text()
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+// === impl Language ===
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Node => "node",
+        }
+    }
+
+    async fn sandbox(
+        self,
+        copy: &Copy,
+        timeline: &Timeline,
+        sink: &OtlpSink,
+        telemetry: TelemetryFaults,
+    ) -> Sandbox {
+        let here = workspace().join("tests/it/other_languages");
+        let (program, bootstrap, handler) = match self {
+            Self::Python => (tool("python/bin/python"), "bootstrap.py", "handler.py"),
+            Self::Node => (found("node"), "bootstrap.mjs", "handler.mjs"),
+        };
+        let arguments = [here.join(bootstrap), copy.folder.join(handler)];
+        Sandbox::builder("orders-consumer")
+            .timeline(timeline)
+            .bootstrap(program)
+            .bootstrap_args(arguments.map(|path| path.display().to_string()))
+            .extension(binary("throughline-extension"))
+            .extension_env("THROUGHLINE_ENDPOINT", sink.url())
+            .function_env("OTEL_SERVICE_NAME", "orders-consumer")
+            .function_env("THROUGHLINE_PARTIAL_BATCH", "1")
+            .function_env("PYTHONDONTWRITEBYTECODE", "1")
+            .init_timeout(TIMEOUT)
+            .timeout(TIMEOUT)
+            .telemetry(telemetry)
+            .start()
+            .await
+            .unwrap()
+    }
+}
+
+/// A program on the path, since a sandbox's processes have a path of their own.
+fn found(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("{program} is not on the path"))
+}
+
+/// The example's files in a folder of their own, beside the packages they need.
+struct Copy {
+    folder: PathBuf,
+}
+
+impl Copy {
+    fn of(language: Language, with_complete: bool) -> Self {
+        let name = language.name();
+        let folder = std::env::temp_dir().join(format!(
+            "throughline-{name}-{with_complete}-{}",
+            std::process::id()
+        ));
+        std::fs::create_dir_all(&folder).unwrap();
+        let copy = Self { folder };
+        for file in std::fs::read_dir(workspace().join("examples").join(name)).unwrap() {
+            let file = file.unwrap().path();
+            if file
+                .extension()
+                .is_some_and(|kind| kind == "py" || kind == "mjs")
+            {
+                std::fs::copy(&file, copy.folder.join(file.file_name().unwrap())).unwrap();
+            }
+        }
+        if !with_complete {
+            copy.take_complete_out(language);
+        }
+        if matches!(language, Language::Node) {
+            // Node looks for packages beside the file that imports them, whatever NODE_PATH says.
+            std::os::unix::fs::symlink(tool("node/node_modules"), copy.folder.join("node_modules"))
+                .unwrap();
+        }
+        copy
+    }
+
+    /// Leaves the port, which the stock exporter is pointed at.
+    fn take_complete_out(&self, language: Language) {
+        let (file, text) = match language {
+            Language::Python => (
+                "throughline.py",
+                "import os\nPORT = int(os.environ['THROUGHLINE_HTTP_PORT'])\n\n\ndef complete(request_id):\n    pass\n",
+            ),
+            Language::Node => (
+                "throughline.mjs",
+                "export const port = Number(process.env.THROUGHLINE_HTTP_PORT);\nexport const complete = () => {};\n",
+            ),
+        };
+        let path = self.folder.join(file);
+        assert!(path.is_file(), "{} has moved", path.display());
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // The link first, so that nothing behind it can be meant.
+        let _ = std::fs::remove_file(self.folder.join("node_modules"));
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
