@@ -16,7 +16,7 @@ use std::fmt;
 
 pub use answer::{PartialSuccess, RpcStatus, parse_status, partial_success, status, status_json};
 pub use gzip::{GunzipError, gunzip_bounded, gzip};
-pub use json::{JsonError, json_to_protobuf};
+pub use json::{JsonError, base64, json_to_protobuf};
 pub use split::split;
 pub use walk::{Malformed, count};
 

@@ -8,6 +8,7 @@
 mod connect;
 mod connection;
 pub mod endpoint;
+mod grpc;
 mod http;
 pub mod proxy;
 pub mod retry;
@@ -209,10 +210,16 @@ impl Upstream {
         chunks: Vec<Bytes>,
     ) -> Result<Outcome, String> {
         let headers = self.headers(destination)?;
-        let prepared = http::prepare(destination, headers, chunks)?;
+        let prepared = match destination.protocol {
+            Protocol::HttpProtobuf => http::prepare(destination, headers, chunks),
+            Protocol::Grpc => grpc::prepare(signal, destination, headers, chunks),
+        }?;
         let route = &self.routes[self.route_of[signal.index()]];
         match route.exchange(&prepared).await? {
-            Ok(answer) => Ok(http::outcome(signal, &answer, SystemTime::now())),
+            Ok(answer) => Ok(match destination.protocol {
+                Protocol::HttpProtobuf => http::outcome(signal, &answer, SystemTime::now()),
+                Protocol::Grpc => grpc::outcome(signal, &answer, SystemTime::now()),
+            }),
             Err(why) => Ok(Outcome::Lost { why }),
         }
     }

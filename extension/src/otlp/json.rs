@@ -11,6 +11,7 @@ mod text;
 use std::fmt;
 
 use self::schema::{Field, Kind, Message};
+pub use self::text::base64;
 use super::Signal;
 use super::wire::{put_bytes, put_header, put_varint};
 
@@ -256,7 +257,7 @@ mod de {
                     Ok(())
                 }
                 Kind::Bytes => {
-                    let bytes = text::base64(value).ok_or_else(|| self.unexpected("other text"))?;
+                    let bytes = base64(value).ok_or_else(|| self.unexpected("other text"))?;
                     put_bytes(self.out, self.field.number, &bytes);
                     Ok(())
                 }

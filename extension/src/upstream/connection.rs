@@ -41,7 +41,6 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     /// At most [`ANSWER_BYTES_MAX`] bytes; what came before the body broke off.
     pub(super) body: Vec<u8>,
-    #[allow(dead_code)] // read by gRPC, which follows
     pub(super) trailers: Option<HeaderMap>,
     /// Whether the body came to its end, so that the connection can be used again.
     pub(super) whole: bool,

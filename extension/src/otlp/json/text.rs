@@ -17,7 +17,10 @@ pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Reads base64 in the standard or the URL-safe alphabet, padded or not (ProtoJSON accepts all of them).
-pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+///
+/// `None` when another character is in it, or a length that no bytes have.
+#[must_use]
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     let mut out = Vec::with_capacity(text.len() * 3 / 4);
     let (mut bits, mut held) = (0u32, 0);
