@@ -7,9 +7,13 @@ mod event;
 mod export;
 mod handler;
 mod ids;
+#[cfg(feature = "producer")]
+mod lineage;
 pub mod logs;
 mod outcome;
 pub mod parent;
+#[cfg(feature = "producer")]
+pub mod producer;
 mod runtime;
 mod sampler;
 mod schedule;

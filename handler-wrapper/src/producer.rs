@@ -99,7 +99,7 @@ impl Interceptor {
         P: TracerProvider,
         P::Tracer: ObjectSafeTracer + Send + Sync + 'static,
     {
-        let tracer = provider.tracer_with_scope(span::scope());
+        let tracer = provider.tracer_with_scope(crate::telemetry::scope());
         self.with(|settings| settings.tracer = Some(Arc::new(BoxedTracer::new(Box::new(tracer)))))
     }
 

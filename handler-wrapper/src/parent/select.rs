@@ -49,7 +49,7 @@ pub(super) fn read(
     for family in &options.order {
         match family {
             CarrierFamily::W3c => {
-                w3c_candidates(message, options, &mut candidates, &mut baggage_text)
+                w3c_candidates(message, options, &mut candidates, &mut baggage_text);
             }
             CarrierFamily::Xray => xray_candidates(message, &mut candidates),
         }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt, Tracer};
-use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry::{Context, KeyValue};
 
 use super::Settings;
+use crate::telemetry::scope;
 
 /// What a call does to messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +63,6 @@ impl Queue {
             .next()
             .filter(|name| !name.is_empty())
     }
-}
-
-/// The instrumentation scope of everything we emit.
-pub(crate) fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder("throughline")
-        .with_version(env!("CARGO_PKG_VERSION"))
-        .with_schema_url("https://opentelemetry.io/schemas/1.44.0")
-        .build()
 }
 
 /// Attributes that spans and metrics share.
