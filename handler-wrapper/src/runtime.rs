@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use futures_util::future::Then;
 use futures_util::{FutureExt as _, Stream};
-use lambda_runtime::{Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, Runtime};
+use lambda_runtime::{
+    Diagnostic, Error, IntoFunctionResponse, LambdaEvent, LambdaInvocation, Runtime,
+};
 use opentelemetry::Context;
 use opentelemetry::context::WithContext;
 use opentelemetry::trace::FutureExt as _;
@@ -85,7 +87,10 @@ where
 {
     telemetry.install();
     telemetry.find_extension().await;
-    Runtime::new(handler).layer(ExportLayer { telemetry }).run().await
+    Runtime::new(handler)
+        .layer(ExportLayer { telemetry })
+        .run()
+        .await
 }
 
 /// Marks the context of an invocation whose spans [`run`] will send.

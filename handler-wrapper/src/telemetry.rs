@@ -84,13 +84,13 @@ impl Telemetry {
         let mut inner = Inner {
             tracing: None,
             pipeline: None,
-            extension: OnceCell::new(),
+            extension: no_extension(!environment.in_lambda),
             extension_port: environment.http_port,
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };
         if environment.disabled {
-            inner.extension = OnceCell::new_with(Some(None));
+            inner.extension = no_extension(true);
             return Self(Arc::new(inner));
         }
         let extension = inner.find_extension().await.is_some();
@@ -116,7 +116,7 @@ impl Telemetry {
         Self(Arc::new(Inner {
             tracing: Some(Tracing::new(provider, None)),
             pipeline: None,
-            extension: OnceCell::new(),
+            extension: no_extension(!environment.in_lambda),
             extension_port: environment.http_port,
             decides_deferred: false,
             partial_batch: environment.partial_batch,
@@ -130,7 +130,7 @@ impl Telemetry {
         Self(Arc::new(Inner {
             tracing: None,
             pipeline: None,
-            extension: OnceCell::new_with(Some(None)),
+            extension: no_extension(true),
             extension_port: environment.http_port,
             decides_deferred: true,
             partial_batch: environment.partial_batch,
@@ -278,7 +278,11 @@ impl fmt::Debug for Telemetry {
 
 /// What a flush may take at the time `now`: a second, but no later than 100 ms, or 3 % of the
 /// invocation's limit, before the deadline, if there is a sensible one.
-pub(crate) fn flush_limit(now: SystemTime, started: SystemTime, deadline: Option<SystemTime>) -> Duration {
+pub(crate) fn flush_limit(
+    now: SystemTime,
+    started: SystemTime,
+    deadline: Option<SystemTime>,
+) -> Duration {
     let Some(deadline) = deadline else {
         return FLUSH_LIMIT;
     };
@@ -286,6 +290,11 @@ pub(crate) fn flush_limit(now: SystemTime, started: SystemTime, deadline: Option
     let reserve = (whole * 3 / 100).min(Duration::from_millis(100));
     let left = deadline.duration_since(now).unwrap_or_default();
     FLUSH_LIMIT.min(left.saturating_sub(reserve))
+}
+
+/// Where the extension is remembered; `known` says that there is none.
+fn no_extension(known: bool) -> OnceCell<Option<Client>> {
+    OnceCell::new_with(known.then_some(None))
 }
 
 fn is_path_segment(id: &str) -> bool {
@@ -302,7 +311,9 @@ impl Inner {
             let path = "/throughline/v1/hello";
             let answer = client.call(path, r#"{"v":1}"#, EXTENSION_LIMIT).await;
             // Anything else, 404 first of all, is somebody else's server.
-            answer.is_ok_and(|(status, _)| status.as_u16() == 200).then_some(client)
+            answer
+                .is_ok_and(|(status, _)| status.as_u16() == 200)
+                .then_some(client)
         });
         found.await.as_ref()
     }
@@ -328,6 +339,10 @@ impl Inner {
 impl Tracing {
     fn new(provider: SdkTracerProvider, ids: Option<Ids>) -> Self {
         let tracer = provider.tracer_with_scope(scope());
-        Self { provider, tracer, ids }
+        Self {
+            provider,
+            tracer,
+            ids,
+        }
     }
 }

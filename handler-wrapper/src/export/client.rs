@@ -69,13 +69,18 @@ impl Target {
             Some("http") => false,
             Some("https") if cfg!(feature = "tls") => true,
             Some("https") => {
-                return Err(bad("is https, which needs the feature `tls` of the crate `throughline`, or the extension"));
+                return Err(bad(
+                    "is https, which needs the feature `tls` of the crate `throughline`, or the extension",
+                ));
             }
             _ => return Err(bad("does not begin with http:// or https://")),
         };
         let host = uri.host().ok_or_else(|| bad("has no host"))?;
         Ok(Self {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
             port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             base: uri.path().trim_end_matches('/').to_owned(),
             traces: None,
@@ -87,7 +92,11 @@ impl Target {
     /// The traces signal's own endpoint, which is used as it is.
     pub(crate) fn traces_endpoint(url: &str) -> Result<Self, TargetError> {
         let mut target = Self::endpoint(url)?;
-        let path = if target.base.is_empty() { "/" } else { &target.base };
+        let path = if target.base.is_empty() {
+            "/"
+        } else {
+            &target.base
+        };
         target.traces = Some(path.to_owned());
         target.base = String::new();
         Ok(target)
@@ -98,7 +107,11 @@ impl Target {
     /// Returns how many entries could not be used; they are not quoted, since they may be secrets.
     pub(crate) fn add_headers(&mut self, list: &str) -> usize {
         let mut bad = 0;
-        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        for entry in list
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+        {
             let header = entry.split_once('=').and_then(|(name, value)| {
                 let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
                 let mut value = HeaderValue::from_bytes(&percent_decode(value.trim())).ok()?;
@@ -207,7 +220,9 @@ impl Client {
         headers.insert("throughline", HeaderValue::from_static("1"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let posting = self.post(path, headers, Bytes::from_static(body.as_bytes()));
-        tokio::time::timeout(limit, posting).await.map_err(|_| SendError)?
+        tokio::time::timeout(limit, posting)
+            .await
+            .map_err(|_| SendError)?
     }
 
     async fn post(
@@ -254,8 +269,14 @@ impl Client {
     }
 
     fn authority(&self) -> String {
-        let Target { host, port, tls, .. } = &self.target;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let Target {
+            host, port, tls, ..
+        } = &self.target;
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
         match (tls, port) {
             (true, 443) | (false, 80) => host,
             _ => format!("{host}:{port}"),
@@ -263,8 +284,12 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, SendError> {
-        let Target { host, port, tls, .. } = &self.target;
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|_| SendError)?;
+        let Target {
+            host, port, tls, ..
+        } = &self.target;
+        let stream = TcpStream::connect((host.as_str(), *port))
+            .await
+            .map_err(|_| SendError)?;
         let _ = stream.set_nodelay(true);
         if *tls {
             return self.connect_tls(stream).await;
@@ -282,7 +307,9 @@ async fn handshake<T>(stream: T) -> Result<Connection, SendError>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| SendError)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| SendError)?;
     Ok(Connection {
         sender,
         driver: Box::pin(connection.map(|_| ())),
@@ -297,8 +324,15 @@ async fn exchange(
     let Connection { sender, driver } = connection;
     let call = std::pin::pin!(async move {
         sender.ready().await.map_err(|_| SendError)?;
-        let (parts, body) = sender.send_request(request).await.map_err(|_| SendError)?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|_| SendError)?;
+        let (parts, body) = sender
+            .send_request(request)
+            .await
+            .map_err(|_| SendError)?
+            .into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|_| SendError)?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     });
     match select(call, driver).await {

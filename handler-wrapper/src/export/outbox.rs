@@ -85,7 +85,10 @@ impl Outbox {
         loop {
             let parcel = {
                 let state = lock(&self.0);
-                if state.pause.is_some_and(|pause| Instant::now() < pause.until) {
+                if state
+                    .pause
+                    .is_some_and(|pause| Instant::now() < pause.until)
+                {
                     return false;
                 }
                 match state.parcels.front() {
@@ -204,7 +207,12 @@ mod tests {
         assert_eq!(rejected_items(&[0x0A, 0x03, 0x08, 0x80, 0x02]), 256);
         // Only a message, which is a warning.
         assert_eq!(rejected_items(&[0x0A, 0x04, 0x12, 0x02, b'h', b'i']), 0);
-        for bad in [&[0x0A][..], &[0x0A, 0x7F, 0x08], &[0x0A, 0x01, 0x08], &[0xFF; 12]] {
+        for bad in [
+            &[0x0A][..],
+            &[0x0A, 0x7F, 0x08],
+            &[0x0A, 0x01, 0x08],
+            &[0xFF; 12],
+        ] {
             assert_eq!(rejected_items(bad), 0, "{bad:?}");
         }
     }

@@ -15,10 +15,10 @@ use opentelemetry::trace::{FutureExt as _, TraceContextExt as _};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
+use super::FromMessage;
 use super::failure::Failure;
 use super::options::{BatchSpan, Options};
 use super::spans::{self, OpenSpan, OpenSpans};
-use super::FromMessage;
 use crate::consumer_span::{Queue, Queues};
 use crate::event::{Batch, Defect, Record};
 use crate::export::FLUSH_SPANS;
@@ -94,8 +94,14 @@ where
         report_all_failed: options.report_all_failed,
     };
     let request_id = context.request_id.as_str().into();
-    let ambient = ambient.with_value(LogFields { request_id, message_id: None });
-    let result = process_batch(process, options, payload, ambient, &telemetry, deadline, policy).await;
+    let ambient = ambient.with_value(LogFields {
+        request_id,
+        message_id: None,
+    });
+    let result = process_batch(
+        process, options, payload, ambient, &telemetry, deadline, policy,
+    )
+    .await;
 
     if flushed_by_us {
         // Nothing of ours runs after the answer here, so the spans leave before it.
@@ -125,7 +131,12 @@ where
     let mut work: Vec<Option<Work>> = Vec::with_capacity(batch.len());
     for (index, record) in batch.records.into_iter().enumerate() {
         let queue = queues.of(&record.message);
-        work.push(Some(Work { index, record, queue, context: None }));
+        work.push(Some(Work {
+            index,
+            record,
+            queue,
+            context: None,
+        }));
     }
     let (schedule, width) = plan(&work, &options);
 
@@ -135,7 +146,9 @@ where
     }
     let batch_span = start_batch_span(&mut work, &options, &context_options, telemetry, &ambient);
     let base = batch_span.as_ref().map_or(ambient, |span| span.cx.clone());
-    let request_id = base.get::<LogFields>().map_or_else(|| "".into(), |f| f.request_id.clone());
+    let request_id = base
+        .get::<LogFields>()
+        .map_or_else(|| "".into(), |f| f.request_id.clone());
     let now = (Instant::now(), SystemTime::now());
     let clock = Clock::new(&options, deadline, now);
     let invocation = Arc::new(Invocation {
@@ -153,7 +166,15 @@ where
         invocation.open.insert(usize::MAX, span);
     }
 
-    let ended = Driver { invocation, work, schedule, width, clock }.run().await;
+    let ended = Driver {
+        invocation,
+        work,
+        schedule,
+        width,
+        clock,
+    }
+    .run()
+    .await;
 
     let error_types = ended.iter().filter_map(|(_, failure)| failure.as_ref());
     let outcomes = ended.iter().map(|(outcome, _)| *outcome);
@@ -177,9 +198,22 @@ fn plan(work: &[Option<Work>], options: &Options) -> (Schedule, usize) {
     if !fifo {
         return (Schedule::standard(work.len()), options.concurrency.get());
     }
-    let groups = works().map(|w| w.record.message.attributes.get("MessageGroupId").map(String::as_str));
-    let on_failure = if options.fifo_skip_group { OnFailure::SkipGroup } else { OnFailure::Stop };
-    (Schedule::fifo(groups, on_failure), options.concurrency.get())
+    let groups = works().map(|w| {
+        w.record
+            .message
+            .attributes
+            .get("MessageGroupId")
+            .map(String::as_str)
+    });
+    let on_failure = if options.fifo_skip_group {
+        OnFailure::SkipGroup
+    } else {
+        OnFailure::Stop
+    };
+    (
+        Schedule::fifo(groups, on_failure),
+        options.concurrency.get(),
+    )
 }
 
 fn start_batch_span(
@@ -349,22 +383,38 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: 'static,
 {
-    let Work { index, record, queue, context } = work;
+    let Work {
+        index,
+        record,
+        queue,
+        context,
+    } = work;
     let Record { message, defect } = record;
     let options = &invocation.options;
     let span = invocation.telemetry.is_enabled().then(|| {
         let now = SystemTime::now();
-        let context = context
-            .unwrap_or_else(|| parent::read(&message, &invocation.context_options, now));
+        let context =
+            context.unwrap_or_else(|| parent::read(&message, &invocation.context_options, now));
         let (telemetry, base) = (&invocation.telemetry, &invocation.base);
-        spans::start_record(telemetry, options, base, &message, queue.as_deref(), &context, now)
+        spans::start_record(
+            telemetry,
+            options,
+            base,
+            &message,
+            queue.as_deref(),
+            &context,
+            now,
+        )
     });
     let span = span.flatten().map(Arc::new);
     if let Some(span) = &span {
         invocation.open.insert(index, span);
     }
     // Dropped with this future, should the invocation be: the span ends as cancelled then.
-    let guard = Forget { invocation: &invocation, index };
+    let guard = Forget {
+        invocation: &invocation,
+        index,
+    };
 
     let around = span.as_ref().map_or(&invocation.base, |span| &span.cx);
     let cx = around.with_value(LogFields {
@@ -384,10 +434,15 @@ where
         let argument =
             A::from_message(message).map_err(|error| Failure::invalid_body(options, &error))?;
         let processing = (invocation.process)(argument);
-        processing.await.map_err(|error| Failure::error(options, &error))
+        processing
+            .await
+            .map_err(|error| Failure::error(options, &error))
     };
     // Around the making of the future as well: a processor may panic before its first await.
-    let guarded = AssertUnwindSafe(work).catch_unwind().instrument(anchor).with_context(cx.clone());
+    let guarded = AssertUnwindSafe(work)
+        .catch_unwind()
+        .instrument(anchor)
+        .with_context(cx.clone());
     let ended = match invocation.cancel_at {
         Some(at) => timeout_at(at, guarded).await,
         None => Ok(guarded.await),

@@ -119,7 +119,11 @@ pub(super) fn start_record(
     if let Some(extra) = &options.span_attributes {
         attributes.extend(extra(message));
     }
-    let mut links: Vec<Link> = record.links.iter().map(|sc| link(sc.clone(), Vec::new())).collect();
+    let mut links: Vec<Link> = record
+        .links
+        .iter()
+        .map(|sc| link(sc.clone(), Vec::new()))
+        .collect();
     let around = base.span().span_context().clone();
     let parent = match &record.parent {
         Some(parent) => {
@@ -127,7 +131,11 @@ pub(super) fn start_record(
                 links.push(link(around, Vec::new()));
             }
             let cx = base.with_remote_span_context(parent.span_context.clone());
-            if parent.deferred { cx.with_value(DeferredDecision) } else { cx }
+            if parent.deferred {
+                cx.with_value(DeferredDecision)
+            } else {
+                cx
+            }
         }
         None => base.clone(),
     };
@@ -140,7 +148,9 @@ pub(super) fn start_record(
         .start_with_context(tracer, &parent);
     // On top of what was current, not of the parent: the mark of a deferred decision must not be
     // inherited, and the baggage is the record's own.
-    Some(OpenSpan::new(record.processing_context(&base.with_span(span))))
+    Some(OpenSpan::new(
+        record.processing_context(&base.with_span(span)),
+    ))
 }
 
 /// Starts the span of the batch.

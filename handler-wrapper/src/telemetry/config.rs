@@ -11,6 +11,8 @@ const HTTP_PORT: u16 = 4318;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Environment {
     pub(super) disabled: bool,
+    /// Whether this process is a Lambda function; elsewhere nobody looks for the extension.
+    pub(super) in_lambda: bool,
     pub(super) http_port: u16,
     pub(super) partial_batch: bool,
     traces_endpoint: Option<String>,
@@ -25,7 +27,9 @@ fn var(name: &str) -> Option<String> {
 }
 
 fn is_true(name: &str) -> bool {
-    var(name).is_some_and(|value| matches!(value.trim(), "1") || value.trim().eq_ignore_ascii_case("true"))
+    var(name).is_some_and(|value| {
+        matches!(value.trim(), "1") || value.trim().eq_ignore_ascii_case("true")
+    })
 }
 
 /// A line for the function's log about a setting that cannot be used.
@@ -37,13 +41,16 @@ impl Environment {
     pub(super) fn read() -> Self {
         let http_port = var("THROUGHLINE_HTTP_PORT").map_or(HTTP_PORT, |text| {
             text.trim().parse().unwrap_or_else(|_| {
-                say(&format!("THROUGHLINE_HTTP_PORT={text:?} is not a port; {HTTP_PORT} is used"));
+                say(&format!(
+                    "THROUGHLINE_HTTP_PORT={text:?} is not a port; {HTTP_PORT} is used"
+                ));
                 HTTP_PORT
             })
         });
         Self {
             disabled: is_true("OTEL_SDK_DISABLED")
                 || var("OTEL_TRACES_EXPORTER").is_some_and(|name| name.trim() == "none"),
+            in_lambda: var("AWS_LAMBDA_RUNTIME_API").is_some(),
             http_port,
             partial_batch: is_true("THROUGHLINE_PARTIAL_BATCH"),
             traces_endpoint: var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
@@ -69,7 +76,9 @@ impl Environment {
         if let Some(list) = self.traces_headers.as_ref().or(self.headers.as_ref()) {
             let bad = target.add_headers(list);
             if bad > 0 {
-                say(&format!("{bad} entries of OTEL_EXPORTER_OTLP_HEADERS are not `name=value`"));
+                say(&format!(
+                    "{bad} entries of OTEL_EXPORTER_OTLP_HEADERS are not `name=value`"
+                ));
             }
         }
         Some(target)

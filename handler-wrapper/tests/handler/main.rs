@@ -1,0 +1,9 @@
+//! The handler as its caller sees it: events in, answers and spans out.
+
+mod answers;
+mod context;
+mod deadline;
+mod order;
+mod properties;
+mod spans;
+mod support;
