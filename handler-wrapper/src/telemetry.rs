@@ -3,6 +3,7 @@
 //! Of this crate only this module reads the environment.
 
 mod config;
+mod log_settings;
 mod resource;
 
 use std::fmt;
@@ -256,6 +257,11 @@ impl Telemetry {
 
     pub(crate) fn knows_deferred(&self) -> bool {
         self.0.decides_deferred
+    }
+
+    /// What the environment says about logs.
+    pub(crate) fn log_settings(&self) -> crate::logs::Settings {
+        log_settings::read()
     }
 
     pub(crate) fn partial_batch(&self) -> bool {

@@ -13,10 +13,13 @@ use tracing_subscriber::registry::LookupSpan;
 
 pub(super) const TARGET: &str = "throughline::record";
 
-/// A layer that remembers, for each anchor span, the OpenTelemetry context it was made in, and
-/// attaches that context while the span is entered.
+/// A layer that keeps the record's span current in tasks that are spawned with `in_current_span`.
+///
+/// Where it is installed each record is processed in a `tracing` span, which remembers the
+/// OpenTelemetry context of the record and attaches it whenever it is entered. No other layer
+/// needs to see that span: [`is_users_span`](super::is_users_span) leaves it out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Anchor;
+pub struct Anchor;
 
 /// The context an anchor span stands for.
 struct Anchored(Context);
@@ -51,7 +54,9 @@ where
     fn on_enter(&self, id: &Id, cx: LayerContext<'_, S>) {
         let context = cx.span(id).and_then(|span| {
             let extensions = span.extensions();
-            extensions.get::<Anchored>().map(|anchored| anchored.0.clone())
+            extensions
+                .get::<Anchored>()
+                .map(|anchored| anchored.0.clone())
         });
         if let Some(context) = context {
             let guard = context.attach();

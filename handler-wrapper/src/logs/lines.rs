@@ -1,6 +1,5 @@
 //! One line of log per event, with the ids of the span it belongs to.
 
-use std::env;
 use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,13 +40,6 @@ impl Lines {
     pub fn new(format: LineFormat) -> Self {
         Self { format }
     }
-
-    /// Text if `AWS_LAMBDA_LOG_FORMAT` says so, else JSON.
-    #[must_use]
-    pub fn from_env() -> Self {
-        let text = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|f| f.eq_ignore_ascii_case("text"));
-        Self::new(if text { LineFormat::Text } else { LineFormat::Json })
-    }
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -73,7 +65,14 @@ where
 
 /// The keys that are ours.
 const OURS: [&str; 8] = [
-    "timestamp", "level", "target", "trace_id", "span_id", "trace_flags", "requestId", "messageId",
+    "timestamp",
+    "level",
+    "target",
+    "trace_id",
+    "span_id",
+    "trace_flags",
+    "requestId",
+    "messageId",
 ];
 
 struct Line {
@@ -106,7 +105,10 @@ impl Line {
         if context.is_valid() {
             self.text("trace_id", &context.trace_id().to_string());
             self.text("span_id", &context.span_id().to_string());
-            self.text("trace_flags", &format!("{:02x}", context.trace_flags().to_u8()));
+            self.text(
+                "trace_flags",
+                &format!("{:02x}", context.trace_flags().to_u8()),
+            );
         }
         if let Some(fields) = cx.get::<LogFields>() {
             self.text("requestId", &fields.request_id);
@@ -119,6 +121,7 @@ impl Line {
     fn text(&mut self, key: &str, value: &str) {
         match self.format {
             LineFormat::Json => self.raw(key, &quoted(value)),
+            LineFormat::Text if value.contains([' ', '"', '=']) => self.raw(key, &quoted(value)),
             LineFormat::Text => self.raw(key, value),
         }
     }
@@ -143,7 +146,11 @@ impl Line {
         } else {
             name
         };
-        if is_text { self.text(key, value) } else { self.raw(key, value) }
+        if is_text {
+            self.text(key, value)
+        } else {
+            self.raw(key, value)
+        }
     }
 
     fn finish(mut self) -> String {
@@ -213,7 +220,11 @@ impl fmt::Display for Rfc3339 {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let month = if shifted < 10 {
+            shifted + 3
+        } else {
+            shifted - 9
+        };
         let year = era * 400 + year_of_era + u64::from(month <= 2);
         write!(
             f,

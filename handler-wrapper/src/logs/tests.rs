@@ -26,7 +26,9 @@ impl io::Write for Sink {
 fn logged(format: LineFormat, work: impl FnOnce()) -> String {
     let sink = Sink::default();
     let writer = sink.clone();
-    let layer = fmt::layer().event_format(Lines::new(format)).with_writer(move || writer.clone());
+    let layer = fmt::layer()
+        .event_format(Lines::new(format))
+        .with_writer(move || writer.clone());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
     String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
 }
@@ -43,7 +45,9 @@ fn in_record(work: impl FnOnce()) {
         request_id: "req-1".into(),
         message_id: Some("m-1".into()),
     };
-    let cx = Context::new().with_remote_span_context(span).with_value(fields);
+    let cx = Context::new()
+        .with_remote_span_context(span)
+        .with_value(fields);
     let _guard = cx.attach();
     work();
 }
@@ -51,7 +55,15 @@ fn in_record(work: impl FnOnce()) {
 #[test]
 fn a_json_line_carries_the_ids_of_its_record() {
     let text = logged(LineFormat::Json, || {
-        in_record(|| tracing::info!(count = 3, ok = true, ratio = f64::NAN, name = "a \"b\"\nc", "hello"));
+        in_record(|| {
+            tracing::info!(
+                count = 3,
+                ok = true,
+                ratio = f64::NAN,
+                name = "a \"b\"\nc",
+                "hello"
+            )
+        });
     });
     let line: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(line["message"], "hello");
@@ -89,9 +101,14 @@ fn without_a_span_there_are_no_ids() {
 
 #[test]
 fn a_text_line_stays_one_line() {
-    let text = logged(LineFormat::Text, || in_record(|| tracing::info!(id = 7, "two\nlines")));
+    let text = logged(LineFormat::Text, || {
+        in_record(|| tracing::info!(id = 7, "two\nlines"))
+    });
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains(" id=7 ") && text.contains("span_id=b7ad6b7169203331"), "{text}");
+    assert!(
+        text.contains(" id=7 ") && text.contains("span_id=b7ad6b7169203331"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -105,12 +122,4 @@ fn times_are_written_in_utc() {
         let time = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7);
         assert_eq!(lines::rfc3339(time), expected);
     }
-}
-
-#[test]
-fn lambdas_level_names_are_understood() {
-    assert_eq!(lambda_level("FATAL"), Some(LevelFilter::ERROR));
-    assert_eq!(lambda_level("DEBUG"), Some(LevelFilter::DEBUG));
-    assert_eq!(lambda_level("Info"), Some(LevelFilter::INFO));
-    assert_eq!(lambda_level("loud"), None);
 }

@@ -22,7 +22,7 @@ pub(super) struct Environment {
 }
 
 /// An empty value counts as absent, as the OpenTelemetry specification says.
-fn var(name: &str) -> Option<String> {
+pub(super) fn var(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
