@@ -63,8 +63,8 @@ fn every_variable_is_in_the_reference() {
     );
 }
 
-/// Blocks marked `console`: lines that begin with `$ ` are run by `sh` in the workspace's root, and what follows
-/// them has to appear in the output, in this order; `…` stands for anything.
+/// Blocks marked `console`: lines that begin with `$ `, or all lines when none does, are run by `sh` in the
+/// workspace's root, and what follows them has to appear in the output, in this order; `…` stands for anything.
 #[test]
 fn every_console_block_does_what_it_shows() {
     let mut wrong = Vec::new();
@@ -275,7 +275,21 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 /// Commands with the output that is shown below them; a command goes on after a line that ends in `\`.
+/// In a block without any `$ ` every line is a command.
 fn steps(block: &str) -> Vec<(String, Vec<String>)> {
+    if !block.lines().any(|line| line.starts_with("$ ")) {
+        let marked: Vec<String> = block
+            .replace("\\\n", " ")
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+            .map(|line| format!("$ {line}"))
+            .collect();
+        return if marked.is_empty() {
+            Vec::new()
+        } else {
+            steps(&marked.join("\n"))
+        };
+    }
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
     for line in block.lines() {
         match (line.strip_prefix("$ "), steps.last_mut()) {
