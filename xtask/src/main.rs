@@ -9,6 +9,7 @@ mod checks;
 mod command;
 mod demo;
 mod flags;
+mod package;
 mod workspace;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         "test" => checks::main(rest),
         "demo" => demo::main("xtask-demo", rest),
         "aws-check" => aws_check::run(rest),
+        "package" => package::main(rest),
         "bench" => demo::main("xtask-bench", rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

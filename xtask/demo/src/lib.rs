@@ -1,3 +1,10 @@
 //! The demo, the picture it draws, and the benchmarks.
+#![allow(clippy::print_stdout, reason = "its output is what a command is for")]
 
+pub mod capture;
+pub mod event;
+pub mod options;
+pub mod stage;
+pub mod tee;
+pub mod verdict;
 pub mod view;

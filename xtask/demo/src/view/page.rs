@@ -394,7 +394,7 @@ impl Page<'_> {
                 before_freeze(lane, at),
             );
         }
-        let _ = write!(out, "</span><span></span></div></li>\n");
+        out.push_str("</span><span></span></div></li>\n");
     }
 
     fn colour(&self, service: &str) -> &'static str {
