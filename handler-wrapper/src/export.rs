@@ -39,6 +39,8 @@ struct Shared {
     ended: Mutex<Vec<SpanData>>,
     received: AtomicU64,
     overflowed: AtomicU64,
+    /// Told when there is a whole request's worth.
+    full: tokio::sync::Notify,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,6 +79,9 @@ impl SpanProcessor for Buffer {
         let mut ended = lock(&self.0.ended);
         if ended.len() < SPANS_MAX {
             ended.push(span);
+            if ended.len() == FLUSH_SPANS {
+                self.0.full.notify_one();
+            }
         } else {
             self.0.overflowed.fetch_add(1, Ordering::Relaxed);
         }
@@ -190,6 +195,12 @@ impl Pipeline {
                 self.outbox.on_encode_error();
             }
         }
+    }
+
+    /// Waits until a whole request's worth of spans has ended.
+    pub(crate) fn full(&self) -> impl Future<Output = ()> + Send + use<> {
+        let buffer = self.buffer.clone();
+        async move { buffer.0.full.notified().await }
     }
 
     pub(crate) fn counts(&self) -> SpanCounts {

@@ -27,6 +27,6 @@ pub use export::SpanCounts;
 pub use handler::{BatchSpan, FromMessage, Json, SqsHandler, traced_sqs_handler};
 pub use ids::Ids;
 pub use outcome::BatchError;
-pub use runtime::{run, run_with};
+pub use runtime::{run, run_concurrent, run_with};
 pub use sampler::DecideDeferred;
 pub use telemetry::Telemetry;

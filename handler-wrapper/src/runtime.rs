@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{self, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::Then;
 use futures_util::{FutureExt as _, Stream};
@@ -87,10 +87,84 @@ where
 {
     telemetry.install();
     telemetry.find_extension().await;
-    Runtime::new(handler)
-        .layer(ExportLayer { telemetry })
-        .run()
-        .await
+    let layer = ExportLayer { telemetry: telemetry.clone() };
+    until_terminated(&telemetry, Runtime::new(handler).layer(layer).run()).await
+}
+
+/// [`run`] for Lambda Managed Instances: as many invocations at the same time as
+/// `AWS_LAMBDA_MAX_CONCURRENCY` says, one without it.
+///
+/// Each invocation's spans are sent before its own worker asks for the next event; contexts never
+/// mix. Use a `multi_thread` tokio runtime.
+///
+/// # Errors
+///
+/// As [`run`].
+///
+/// # Panics
+///
+/// As [`run`].
+///
+/// ```no_run
+/// use throughline::{SqsMessage, traced_sqs_handler};
+///
+/// # async fn process(_: SqsMessage) -> Result<(), std::io::Error> { Ok(()) }
+/// #[tokio::main]
+/// async fn main() -> Result<(), throughline::Error> {
+///     throughline::run_concurrent(traced_sqs_handler(process)).await
+/// }
+/// ```
+pub async fn run_concurrent<A, F, R, B, S, D, E>(handler: F) -> Result<(), Error>
+where
+    F: Service<LambdaEvent<A>, Response = R> + Clone + Send + 'static,
+    F::Future: Future<Output = Result<R, F::Error>> + Send + 'static,
+    F::Error: Into<Diagnostic> + Debug,
+    A: for<'de> Deserialize<'de> + Send + 'static,
+    R: IntoFunctionResponse<B, S> + Send + 'static,
+    B: Serialize + Send + 'static,
+    S: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+    D: Into<bytes::Bytes> + Send + 'static,
+    E: Into<Error> + Send + Debug + 'static,
+{
+    let telemetry = Telemetry::global().await;
+    telemetry.find_extension().await;
+    let layer = ExportLayer { telemetry: telemetry.clone() };
+    until_terminated(&telemetry, Runtime::new(handler).layer(layer).run_concurrent()).await
+}
+
+/// Runs until the sandbox is taken down. Lambda sends SIGTERM then, if an extension is there, and
+/// SIGKILL a fraction of a second later.
+async fn until_terminated(
+    telemetry: &Telemetry,
+    running: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let result = tokio::select! {
+        biased;
+        result = running => result,
+        // What was running is dropped by this, and its spans end as cancelled.
+        () = terminated() => Ok(()),
+    };
+    telemetry.flush_within(FLUSH_AT_EXIT).await;
+    result
+}
+
+/// Lambda gives the runtime 300 ms or more.
+const FLUSH_AT_EXIT: Duration = Duration::from_millis(250);
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut signals) => {
+            signals.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
 }
 
 /// Marks the context of an invocation whose spans [`run`] will send.

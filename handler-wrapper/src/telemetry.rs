@@ -7,9 +7,10 @@ mod log_settings;
 mod resource;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use lambda_runtime::Error;
 use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{Config, SdkTracer, SdkTracerProvider};
@@ -26,6 +27,10 @@ const EXTENSION_LIMIT: Duration = Duration::from_millis(50);
 
 /// What one flush may take, when the invocation's deadline leaves that much.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a span waits at most where it is exported in the background; OpenTelemetry's batch
+/// processors have the same default.
+const BACKGROUND_PERIOD: Duration = Duration::from_secs(5);
 
 static GLOBAL: OnceCell<Telemetry> = OnceCell::const_new();
 
@@ -103,7 +108,51 @@ impl Telemetry {
         if let Some(target) = target {
             inner.start(target);
         }
-        Self(Arc::new(inner))
+        Self(Arc::new(inner)).in_background(!environment.in_lambda)
+    }
+
+    /// Exports to this OTLP/HTTP endpoint, whatever the environment says about endpoints:
+    /// `/v1/traces` is put after its path.
+    ///
+    /// # Errors
+    ///
+    /// When `url` is not one that can be used; `https` needs the feature `tls`.
+    ///
+    /// ```
+    /// use throughline::Telemetry;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), throughline::Error> {
+    /// let telemetry = Telemetry::to_endpoint("http://127.0.0.1:4318")?;
+    /// assert!(Telemetry::to_endpoint("127.0.0.1:4318").is_err());
+    /// # drop(telemetry);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_endpoint(url: &str) -> Result<Self, Error> {
+        let environment = Environment::read();
+        let mut inner = Inner {
+            tracing: None,
+            pipeline: None,
+            extension: no_extension(true),
+            extension_port: environment.http_port,
+            decides_deferred: true,
+            partial_batch: environment.partial_batch,
+        };
+        inner.start(Target::endpoint(url).map_err(|error| error.to_string())?);
+        Ok(Self(Arc::new(inner)).in_background(!environment.in_lambda))
+    }
+
+    /// Where nobody tells us when the work is done, spans leave every few seconds, and as soon as
+    /// there is a whole request's worth.
+    fn in_background(self, wanted: bool) -> Self {
+        if wanted
+            && self.0.pipeline.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(background(Arc::downgrade(&self.0)));
+        }
+        self
     }
 
     /// Joins a provider that already exists: its spans are exported the way it was set up, and
@@ -279,6 +328,16 @@ impl fmt::Debug for Telemetry {
             .field("enabled", &self.is_enabled())
             .field("counts", &self.counts())
             .finish_non_exhaustive()
+    }
+}
+
+/// Flushes until nobody has the telemetry any more.
+async fn background(telemetry: Weak<Inner>) {
+    while let Some(full) = telemetry.upgrade().and_then(|t| Some(t.pipeline.as_ref()?.full())) {
+        let _ = tokio::time::timeout(BACKGROUND_PERIOD, full).await;
+        if let Some(inner) = telemetry.upgrade() {
+            Telemetry(inner).flush().await;
+        }
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct Target {
     traces: Option<String>,
     tls: bool,
     headers: HeaderMap,
+    /// Certificates that are trusted instead of the public ones.
+    #[cfg(feature = "tls")]
+    roots: Vec<rustls::pki_types::CertificateDer<'static>>,
 }
 
 /// An endpoint that cannot be used, and why.
@@ -58,6 +61,8 @@ impl Target {
             traces: None,
             tls: false,
             headers: HeaderMap::new(),
+            #[cfg(feature = "tls")]
+            roots: Vec::new(),
         }
     }
 
@@ -86,6 +91,8 @@ impl Target {
             traces: None,
             tls,
             headers: HeaderMap::new(),
+            #[cfg(feature = "tls")]
+            roots: Vec::new(),
         })
     }
 
@@ -126,6 +133,34 @@ impl Target {
             }
         }
         bad
+    }
+
+    /// Trusts the certificates of a PEM file, as `OTEL_EXPORTER_OTLP_CERTIFICATE` names one.
+    ///
+    /// Returns how many there are.
+    #[cfg(feature = "tls")]
+    pub(crate) fn trust(&mut self, pem: &[u8]) -> usize {
+        use rustls::pki_types::{CertificateDer, pem::PemObject};
+        self.roots = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+        self.roots.len()
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls_config(&self) -> std::sync::Arc<rustls::ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        if self.roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots.add_parsable_certificates(self.roots.iter().cloned());
+        // Named here, and not the process's default: another crate may bring a second provider,
+        // and then there is no default.
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has the ciphers of the default protocol versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        std::sync::Arc::new(config)
     }
 
     fn path(&self, path: &str) -> String {
@@ -173,6 +208,9 @@ struct Connection {
 pub(crate) struct Client {
     target: Target,
     idle: Mutex<Option<Connection>>,
+    /// Made at the first connection: a function that never exports does not pay for it.
+    #[cfg(feature = "tls")]
+    tls: std::sync::OnceLock<std::sync::Arc<rustls::ClientConfig>>,
 }
 
 impl fmt::Debug for Client {
@@ -192,6 +230,8 @@ impl Client {
         Self {
             target,
             idle: Mutex::new(None),
+            #[cfg(feature = "tls")]
+            tls: std::sync::OnceLock::new(),
         }
     }
 
@@ -297,6 +337,16 @@ impl Client {
         handshake(stream).await
     }
 
+    #[cfg(feature = "tls")]
+    async fn connect_tls(&self, stream: TcpStream) -> Result<Connection, SendError> {
+        let name = rustls::pki_types::ServerName::try_from(self.target.host.clone())
+            .map_err(|_| SendError)?;
+        let config = self.tls.get_or_init(|| self.target.tls_config());
+        let connector = tokio_rustls::TlsConnector::from(config.clone());
+        handshake(connector.connect(name, stream).await.map_err(|_| SendError)?).await
+    }
+
+    // An https target is refused when it is configured.
     #[cfg(not(feature = "tls"))]
     async fn connect_tls(&self, _stream: TcpStream) -> Result<Connection, SendError> {
         Err(SendError)

@@ -19,6 +19,8 @@ pub(super) struct Environment {
     endpoint: Option<String>,
     traces_headers: Option<String>,
     headers: Option<String>,
+    #[cfg(feature = "tls")]
+    certificate: Option<String>,
 }
 
 /// An empty value counts as absent, as the OpenTelemetry specification says.
@@ -57,6 +59,9 @@ impl Environment {
             endpoint: var("OTEL_EXPORTER_OTLP_ENDPOINT"),
             traces_headers: var("OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
             headers: var("OTEL_EXPORTER_OTLP_HEADERS"),
+            #[cfg(feature = "tls")]
+            certificate: var("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE")
+                .or_else(|| var("OTEL_EXPORTER_OTLP_CERTIFICATE")),
         }
     }
 
@@ -79,6 +84,13 @@ impl Environment {
                 say(&format!(
                     "{bad} entries of OTEL_EXPORTER_OTLP_HEADERS are not `name=value`"
                 ));
+            }
+        }
+        #[cfg(feature = "tls")]
+        if let Some(path) = &self.certificate {
+            let trusted = std::fs::read(path).map_or(0, |pem| target.trust(&pem));
+            if trusted == 0 {
+                say(&format!("OTEL_EXPORTER_OTLP_CERTIFICATE={path:?} holds no certificate; the public ones are trusted"));
             }
         }
         Some(target)
