@@ -45,7 +45,9 @@ mod context;
 mod error_type;
 mod hooks;
 mod message;
+mod operations;
 mod plan;
+mod receive;
 mod send;
 mod span;
 
@@ -54,6 +56,8 @@ use std::sync::Arc;
 
 use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
 use opentelemetry::trace::TracerProvider;
+
+use crate::parent::ContextOptions;
 
 /// When the context is (also) written into the system attribute `AWSTraceHeader`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,6 +87,7 @@ struct Settings {
     baggage: bool,
     xray_header: XrayHeader,
     message_bytes_max: usize,
+    context: ContextOptions,
 }
 
 impl Interceptor {
@@ -135,6 +140,12 @@ impl Interceptor {
         self.with(|settings| settings.message_bytes_max = bytes.min(plan::MESSAGE_BYTES_MAX))
     }
 
+    /// How the context of received messages is read, for the links of `receive` spans.
+    #[must_use]
+    pub fn context(self, options: ContextOptions) -> Self {
+        self.with(|settings| settings.context = options)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
@@ -152,6 +163,7 @@ impl Default for Settings {
             baggage: true,
             xray_header: XrayHeader::default(),
             message_bytes_max: plan::MESSAGE_BYTES_MAX,
+            context: ContextOptions::default(),
         }
     }
 }

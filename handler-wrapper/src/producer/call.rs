@@ -1,11 +1,15 @@
 //! One call to SQS from its first hook to its last, or to the moment it is dropped.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
-use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
+use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
+
+use super::Settings;
+use super::span::{self, Operation, Queue, Start};
 
 /// The state of a call, kept in the SDK's own bag for it.
 ///
@@ -18,11 +22,28 @@ impl Storable for Call {
     type Storer = StoreReplace<Self>;
 }
 
-/// The spans of a call that is under way.
+/// A call that is under way.
 #[derive(Debug)]
 pub(crate) struct Open {
-    /// Has the span of the call itself.
-    pub(crate) context: Context,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) operation: Operation,
+    pub(crate) queue: Queue,
+    /// What was current where the call was made.
+    pub(crate) parent: Context,
+    pub(crate) started: (Instant, SystemTime),
+    /// How many messages the call names: sends, deletes, changes.
+    pub(crate) messages: usize,
+    /// `server.address` and `server.port`, once the request is on its way.
+    pub(crate) server: Vec<KeyValue>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) spans: Spans,
+}
+
+/// The spans of a call.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    /// Has the span of the call itself. `None`: it is made at the end (receiving), or not at all.
+    pub(crate) context: Option<Context>,
     /// The spans of a batch's entries.
     pub(crate) creates: Vec<Create>,
     /// Creation contexts that the caller wrote, by entry id (empty for a single message).
@@ -39,8 +60,24 @@ pub(crate) struct Create {
 /// How one entry of a batch ended.
 #[derive(Clone, Debug)]
 pub(crate) enum EntryResult {
-    Sent { message_id: String },
+    Done { message_id: Option<String> },
     Failed { code: String },
+}
+
+/// A message that was received, and where it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) message_id: Option<String>,
+    pub(crate) creation: Option<SpanContext>,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) enum End {
+    Done { message_id: Option<String> },
+    Entries(HashMap<String, EntryResult>),
+    Received(Vec<Received>),
+    Failed(String),
 }
 
 impl Call {
@@ -53,10 +90,10 @@ impl Call {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Sets attributes of the call's span while it is open.
-    pub(crate) fn set_attributes(&self, attributes: Vec<KeyValue>) {
-        if let Some(open) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            open.context.span().set_attributes(attributes);
+    /// Changes the call while it is under way.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Open)) {
+        if let Some(open) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            change(open);
         }
     }
 }
@@ -64,86 +101,163 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some(open) = self.take() {
-            open.fail("cancelled");
+            open.end(&End::Failed("cancelled".to_owned()));
         }
     }
 }
+
+// === impl Open ===
 
 impl Open {
-    /// Ends everything as failed.
-    pub(crate) fn fail(self, error_type: &str) {
-        for create in &self.creates {
-            self.link(create.context.span().span_context().clone(), None);
-            end_failed(&create.context, error_type);
+    /// Ends every span of the call.
+    pub(crate) fn end(mut self, end: &End) {
+        self.end_creates(end);
+        if self.operation == Operation::Receive {
+            self.spans.context = self.receive_span(end);
         }
-        for (_, creation) in &self.linked {
-            self.link(creation.clone(), None);
-        }
-        end_failed(&self.context, error_type);
-    }
-
-    /// Ends the span of a call that went well.
-    pub(crate) fn succeed(self, attributes: Vec<KeyValue>) {
-        self.context.span().set_attributes(attributes);
-        self.context.span().end();
-    }
-
-    /// Ends the spans of a batch, each entry as SQS answered for it.
-    pub(crate) fn answered(self, results: &HashMap<String, EntryResult>) {
-        for Create { entry_id, context } in &self.creates {
-            let result = results.get(entry_id);
-            self.link(context.span().span_context().clone(), result);
-            match result {
-                Some(EntryResult::Sent { message_id }) => {
-                    context
-                        .span()
-                        .set_attribute(KeyValue::new("messaging.message.id", message_id.clone()));
-                    context.span().end();
-                }
-                Some(EntryResult::Failed { code }) => end_failed(context, code),
-                // SQS answers for every entry; what it says nothing about is not known to be sent.
-                None => end_failed(context, "_OTHER"),
-            }
-        }
-        for (entry_id, creation) in &self.linked {
-            self.link(creation.clone(), results.get(entry_id));
-        }
-        match common_code(results) {
-            Some(code) => end_failed(&self.context, code),
-            None => self.context.span().end(),
-        }
-    }
-
-    /// Links the call's span to the creation context of an entry. Links that carry a message id
-    /// can only be made now: ids are known with the answer.
-    fn link(&self, creation: SpanContext, result: Option<&EntryResult>) {
-        let attributes = match result {
-            Some(EntryResult::Sent { message_id }) => {
-                vec![KeyValue::new("messaging.message.id", message_id.clone())]
-            }
-            _ => Vec::new(),
+        let Some(context) = &self.spans.context else {
+            return;
         };
-        self.context.span().add_link(creation, attributes);
+        let span = context.span();
+        span.set_attributes(self.server.iter().cloned());
+        span.set_attributes(
+            self.request_id
+                .clone()
+                .map(|id| KeyValue::new("aws.request_id", id)),
+        );
+        if let End::Done {
+            message_id: Some(id),
+        } = end
+        {
+            span.set_attribute(message_id(id));
+        }
+        match end.error_type() {
+            Some(error_type) => end_failed(context, error_type),
+            None => span.end(),
+        }
+    }
+
+    /// Ends the spans of a batch's entries, each as SQS answered for it, and links the call to them.
+    /// Links that carry a message id can only be made now: ids are known with the answer.
+    fn end_creates(&self, end: &End) {
+        let Some(context) = &self.spans.context else {
+            return;
+        };
+        for Create {
+            entry_id,
+            context: create,
+        } in &self.spans.creates
+        {
+            let result = end.of_entry(entry_id);
+            link(context, create.span().span_context().clone(), result);
+            match (result, end) {
+                (Some(EntryResult::Done { message_id: id }), _) => {
+                    create.span().set_attributes(id.as_deref().map(message_id));
+                    create.span().end();
+                }
+                (Some(EntryResult::Failed { code }), _) => end_failed(create, code),
+                (None, End::Failed(error_type)) => end_failed(create, error_type),
+                // SQS answers for every entry; what it says nothing about is not known to be sent.
+                (None, _) => end_failed(create, "_OTHER"),
+            }
+        }
+        for (entry_id, creation) in &self.spans.linked {
+            link(context, creation.clone(), end.of_entry(entry_id));
+        }
+    }
+
+    /// Receiving is a span only when something came of it: a worker polls empty queues all day. So
+    /// it is made afterwards, with the time at which it began.
+    fn receive_span(&self, end: &End) -> Option<Context> {
+        let received = match end {
+            End::Received(received) if !received.is_empty() => received.as_slice(),
+            End::Failed(error_type) if error_type != "cancelled" => &[],
+            _ => return None,
+        };
+        let count = KeyValue::new("messaging.batch.message_count", count(received.len()));
+        let context = span::start(
+            &self.settings,
+            Start {
+                operation: self.operation,
+                kind: SpanKind::Client,
+                queue: &self.queue,
+                parent: &self.parent,
+                at: Some(self.started.1),
+                links: Vec::new(),
+                attributes: vec![count],
+            },
+        );
+        for Received {
+            message_id: id,
+            creation,
+        } in received
+        {
+            if let Some(creation) = creation {
+                let attributes = id.as_deref().map(message_id).into_iter().collect();
+                context.span().add_link(creation.clone(), attributes);
+            }
+        }
+        Some(context)
     }
 }
 
-/// The error type of a batch in which entries failed: their code if they share one.
-fn common_code(results: &HashMap<String, EntryResult>) -> Option<&str> {
-    let mut codes = results.values().filter_map(|result| match result {
-        EntryResult::Failed { code } => Some(code.as_str()),
-        EntryResult::Sent { .. } => None,
-    });
-    let first = codes.next()?;
-    Some(if codes.all(|code| code == first) {
-        first
-    } else {
-        "_OTHER"
-    })
+// === impl End ===
+
+impl End {
+    fn of_entry(&self, id: &str) -> Option<&EntryResult> {
+        match self {
+            Self::Entries(results) => results.get(id),
+            _ => None,
+        }
+    }
+
+    /// The error type of the call; of a batch in which entries failed, their code if they share one.
+    pub(crate) fn error_type(&self) -> Option<&str> {
+        let results = match self {
+            Self::Failed(error_type) => return Some(error_type),
+            Self::Entries(results) => results,
+            Self::Done { .. } | Self::Received(_) => return None,
+        };
+        let mut codes = results.values().filter_map(EntryResult::code);
+        let first = codes.next()?;
+        Some(if codes.all(|code| code == first) {
+            first
+        } else {
+            "_OTHER"
+        })
+    }
+}
+
+impl EntryResult {
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Failed { code } => Some(code),
+            Self::Done { .. } => None,
+        }
+    }
+}
+
+fn link(context: &Context, creation: SpanContext, result: Option<&EntryResult>) {
+    let id = match result {
+        Some(EntryResult::Done { message_id }) => message_id.as_deref(),
+        _ => None,
+    };
+    context
+        .span()
+        .add_link(creation, id.map(message_id).into_iter().collect());
+}
+
+fn message_id(id: &str) -> KeyValue {
+    KeyValue::new("messaging.message.id", id.to_owned())
+}
+
+pub(crate) fn count(messages: usize) -> i64 {
+    i64::try_from(messages).unwrap_or(i64::MAX)
 }
 
 /// Ends the span of a context with an error. The description is the type, never a text that may
 /// quote what was sent.
-pub(crate) fn end_failed(context: &Context, error_type: &str) {
+fn end_failed(context: &Context, error_type: &str) {
     let span = context.span();
     span.set_attribute(KeyValue::new("error.type", error_type.to_owned()));
     span.set_status(Status::error(error_type.to_owned()));

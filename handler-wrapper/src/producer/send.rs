@@ -4,11 +4,11 @@ use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
 use super::Settings;
-use super::call::{Create, Open};
+use super::call::{Create, Spans, count};
 use super::context::{Texts, trace_header};
 use super::message::Outgoing;
 use super::plan::{self, Limits};
-use super::span::{self, Operation, Queue};
+use super::span::{self, Operation, Queue, Start};
 use crate::lineage::Invocation;
 
 /// One message and the context that goes into it.
@@ -25,7 +25,7 @@ pub(crate) fn single(
     message: Outgoing<'_>,
     queue: &Queue,
     parent: &Context,
-) -> Open {
+) -> Spans {
     let callers = message.callers_own();
     // "Span kind": PRODUCER when the span's own context is what the message carries, else CLIENT.
     let kind = if callers.is_some() {
@@ -34,17 +34,25 @@ pub(crate) fn single(
         SpanKind::Producer
     };
     let links = callers.iter().cloned().collect();
-    let context = span::start(settings, Operation::Send, kind, queue, parent, links, []);
+    let start = Start {
+        operation: Operation::Send,
+        kind,
+        queue,
+        parent,
+        at: None,
+        links,
+        attributes: Vec::new(),
+    };
+    let context = span::start(settings, start);
     let planned = Planned {
         message,
         creation: callers.unwrap_or_else(|| context.span().span_context().clone()),
         texts: Texts::of(&context, settings.baggage),
     };
     inject(settings, vec![planned], parent);
-    Open {
-        context,
-        creates: Vec::new(),
-        linked: Vec::new(),
+    Spans {
+        context: Some(context),
+        ..Spans::default()
     }
 }
 
@@ -54,25 +62,28 @@ pub(crate) fn batch(
     messages: Vec<Outgoing<'_>>,
     queue: &Queue,
     parent: &Context,
-) -> Open {
-    let count = KeyValue::new(
-        "messaging.batch.message_count",
-        i64::try_from(messages.len()).unwrap_or(i64::MAX),
-    );
+) -> Spans {
+    let start = |operation, kind, attributes| {
+        span::start(
+            settings,
+            Start {
+                operation,
+                kind,
+                queue,
+                parent,
+                at: None,
+                links: Vec::new(),
+                attributes,
+            },
+        )
+    };
+    let count = KeyValue::new("messaging.batch.message_count", count(messages.len()));
     let kind = if settings.create_spans {
         SpanKind::Client
     } else {
         SpanKind::Producer
     };
-    let context = span::start(
-        settings,
-        Operation::Send,
-        kind,
-        queue,
-        parent,
-        Vec::new(),
-        [count],
-    );
+    let context = start(Operation::Send, kind, vec![count]);
     let (mut creates, mut linked, mut planned) = (Vec::new(), Vec::new(), Vec::new());
     for message in messages {
         let entry_id = message.id.clone().unwrap_or_default();
@@ -86,15 +97,7 @@ pub(crate) fn batch(
             continue;
         }
         let carried = if settings.create_spans {
-            span::start(
-                settings,
-                Operation::Create,
-                SpanKind::Producer,
-                queue,
-                parent,
-                Vec::new(),
-                [],
-            )
+            start(Operation::Create, SpanKind::Producer, Vec::new())
         } else {
             context.clone()
         };
@@ -112,8 +115,8 @@ pub(crate) fn batch(
         }
     }
     inject(settings, planned, parent);
-    Open {
-        context,
+    Spans {
+        context: Some(context),
         creates,
         linked,
     }

@@ -1,9 +1,10 @@
 //! Names and attributes of the spans around calls to SQS (semantic conventions 1.44, "Messaging", "AWS SQS").
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
-use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt, Tracer};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue, global};
 
 use super::Settings;
 use crate::telemetry::scope;
@@ -80,16 +81,27 @@ pub(crate) fn common(operation: Operation, queue: &Queue) -> Vec<KeyValue> {
     attributes
 }
 
+/// What a span starts with.
+pub(crate) struct Start<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) kind: SpanKind,
+    pub(crate) queue: &'a Queue,
+    pub(crate) parent: &'a Context,
+    /// When it began, if that was not just now.
+    pub(crate) at: Option<SystemTime>,
+    pub(crate) links: Vec<SpanContext>,
+    /// Beside those that every span has.
+    pub(crate) attributes: Vec<KeyValue>,
+}
+
 /// Starts a span and returns the context that has it.
-pub(crate) fn start(
-    settings: &Settings,
-    operation: Operation,
-    kind: SpanKind,
-    queue: &Queue,
-    parent: &Context,
-    links: Vec<SpanContext>,
-    more: impl IntoIterator<Item = KeyValue>,
-) -> Context {
+pub(crate) fn start(settings: &Settings, start: Start<'_>) -> Context {
+    let Start {
+        operation,
+        queue,
+        parent,
+        ..
+    } = start;
     let mut attributes = common(operation, queue);
     attributes.extend(
         queue
@@ -97,21 +109,19 @@ pub(crate) fn start(
             .clone()
             .map(|url| KeyValue::new("aws.sqs.queue.url", url)),
     );
-    attributes.extend(more);
+    attributes.extend(start.attributes);
     let name: Cow<'static, str> = match queue.name() {
         Some(queue) => format!("{} {queue}", operation.name()).into(),
         None => operation.name().into(),
     };
-    let links = links.into_iter().map(Link::with_context).collect();
-    let builder = opentelemetry::trace::SpanBuilder::from_name(name)
-        .with_kind(kind)
+    let mut builder = SpanBuilder::from_name(name)
+        .with_kind(start.kind)
         .with_attributes(attributes)
-        .with_links(links);
+        .with_links(start.links.into_iter().map(Link::with_context).collect());
+    builder.start_time = start.at;
     let span = match &settings.tracer {
         Some(tracer) => tracer.build_with_context(builder, parent),
-        None => {
-            opentelemetry::global::tracer_with_scope(scope()).build_with_context(builder, parent)
-        }
+        None => global::tracer_with_scope(scope()).build_with_context(builder, parent),
     };
     parent.with_span(span)
 }

@@ -2,4 +2,5 @@
 
 mod fake;
 mod limits;
+mod receive;
 mod spans;
