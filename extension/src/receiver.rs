@@ -3,6 +3,7 @@
 //! Nothing here has a timer: a timer that runs over a freeze would close the function's idle connections at the thaw.
 //! Instead connections and bytes are bounded, and whoever has stalled for longest makes room when a bound is reached.
 
+pub mod grpc;
 pub mod http;
 
 use std::collections::HashMap;

@@ -96,12 +96,24 @@ async fn listen(config: &Config, intake: &Intake) {
             let serve = move |stream, slot| receiver::http::serve(stream, slot, intake.clone());
             tokio::spawn(receiver::accept(listener, serve));
         }
-        Err(error) => port_taken(
-            "THROUGHLINE_HTTP_PORT",
-            config.http_port,
-            &error,
-            "OTLP/HTTP is not received, nor does the wrapper find us",
-        ),
+        Err(error) => {
+            let instead = "OTLP/HTTP is not received, and the wrapper does not find the extension";
+            port_taken("THROUGHLINE_HTTP_PORT", config.http_port, &error, instead);
+        }
+    }
+    if config.grpc_port == 0 {
+        return;
+    }
+    match receiver::bind(config.grpc_port).await {
+        Ok(listener) => {
+            let intake = intake.clone();
+            let serve = move |stream, slot| receiver::grpc::serve(stream, slot, intake.clone());
+            tokio::spawn(receiver::accept(listener, serve));
+        }
+        Err(error) => {
+            let instead = "OTLP/gRPC is not received";
+            port_taken("THROUGHLINE_GRPC_PORT", config.grpc_port, &error, instead);
+        }
     }
 }
 
