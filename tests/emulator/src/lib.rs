@@ -22,14 +22,18 @@
 //! # }
 //! ```
 
+mod client;
 mod clock;
 mod http;
 mod ids;
+mod mapping;
 mod sandbox;
 mod sink;
+mod sqs;
 mod timeline;
 
 pub use clock::{Moment, iso8601};
+pub use mapping::{Batch, EventSourceMapping, MappingSpec, Verdict, sqs_event};
 pub use sandbox::{
     Builder, Call, Completion, Delivery, ExitReason, Invocation, LogLine, LogStream, Outcome,
     Sandbox, Shutdown, TelemetryFault, TelemetryFaults,
@@ -38,4 +42,5 @@ pub use sink::{
     Attributes, OtlpSink, ReceivedRequest, ReceivedSpan, Signal, SinkAnswer, SpanEvent, SpanLink,
     Value,
 };
+pub use sqs::{Message, MessageAttribute, QueueSpec, SqsServer};
 pub use timeline::{Entry, Event, Timeline, Who};

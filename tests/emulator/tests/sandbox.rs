@@ -1,4 +1,5 @@
 //! The sandbox with small real processes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may, too")]
 
 use lambda_emulator::*;
 use serde_json::{Value, json};
@@ -189,16 +190,16 @@ async fn errors_crashes_and_timeouts() {
 
     let stale = sandbox.invoke(r#"{"do":"stale"}"#).await;
     assert!(stale.outcome.response().is_some());
-    assert!(
-        sandbox.log_text().contains("stale answered 400\n"),
-        "{}",
-        sandbox.log_text()
-    );
-    assert!(
-        sandbox.log_text().contains("early next answered 403\n"),
-        "{}",
-        sandbox.log_text()
-    );
+    for line in ["stale answered 400", "early next answered 403"] {
+        assert!(
+            sandbox
+                .wait_for_log(|seen| seen.text == line, LONG)
+                .await
+                .is_some(),
+            "{}",
+            sandbox.log_text()
+        );
+    }
 
     let before = sandbox.pid(&Who::Runtime).unwrap();
     let exit = sandbox.invoke(r#"{"do":"exit"}"#).await;

@@ -1,8 +1,8 @@
 //! Plays the function or the extension in the emulator's own tests, with nothing but `std`.
 //!
 //! With the argument `runtime` it is a function that does what its event says: `{"do":"echo"}`, `error`, `exit`,
-//! `hang`, `log`. Without one it is an extension that does what `ACT` says: `plain`, `telemetry`, `slow`,
-//! `crash-on-invoke`, `deaf` (ignores SHUTDOWN), `exit-at-once`, `init-error`, `late-loop` (see the tests).
+//! `hang`, `stale`; of an SQS batch it fails the records whose body says `poison`. Without one it is an extension that does what `ACT` says: `plain`, `telemetry`, `slow`,
+//! `crash-on-invoke`, `deaf` (ignores SHUTDOWN), `exit-at-once`, `init-error`.
 #![allow(
     clippy::print_stdout,
     reason = "what it prints is what the tests look for"
@@ -140,7 +140,22 @@ fn runtime() {
             }
             _ => {}
         }
-        if wish["do"] != "error" {
+        if let Some(records) = wish["Records"].as_array() {
+            let failed: Vec<_> = records
+                .iter()
+                .filter(|record| {
+                    record["body"]
+                        .as_str()
+                        .is_some_and(|body| body.contains("poison"))
+                })
+                .map(|record| serde_json::json!({"itemIdentifier": record["messageId"]}))
+                .collect();
+            println!("batch {}", event.body);
+            answer(
+                "response",
+                &serde_json::json!({"batchItemFailures": failed}).to_string(),
+            );
+        } else if wish["do"] != "error" {
             answer("response", &event.body);
         }
     }

@@ -64,24 +64,28 @@ pub(super) fn accepted() -> Answer {
 }
 
 /// The name of the extension that calls, by its identifier.
-pub(super) fn extension_of(shared: &Shared, call: &Call, area: &str) -> Result<String, Answer> {
+pub(super) fn extension_of(
+    shared: &Shared,
+    call: &Call,
+    area: &str,
+) -> Result<String, Box<Answer>> {
     let Some(id) = header(call.headers(), "lambda-extension-identifier") else {
         let text = "Missing Lambda-Extension-Identifier header";
-        return Err(error(
+        return Err(Box::new(error(
             StatusCode::FORBIDDEN,
             &format!("{area}.MissingExtensionIdentifier"),
             text,
-        ));
+        )));
     };
     match shared.lock().by_id(id) {
         Some(extension) => Ok(extension.name.clone()),
         None => {
             let text = format!("Unknown extension {id}");
-            Err(error(
+            Err(Box::new(error(
                 StatusCode::FORBIDDEN,
                 &format!("{area}.UnknownExtensionIdentifier"),
                 &text,
-            ))
+            )))
         }
     }
 }

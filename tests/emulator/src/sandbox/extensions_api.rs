@@ -159,7 +159,7 @@ impl Extension {
 pub(super) async fn next(shared: &Arc<Shared>, call: &Call) -> Answer {
     let name = match extension_of(shared, call, "Extension") {
         Ok(name) => name,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let id = header(call.headers(), "lambda-extension-identifier")
         .unwrap_or_default()
@@ -247,7 +247,7 @@ impl Drop for Poll {
 pub(super) fn failed(shared: &Shared, call: &Call) -> Answer {
     let name = match extension_of(shared, call, "Extension") {
         Ok(name) => name,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     if header(call.headers(), "lambda-extension-function-error-type").is_none() {
         let text = "Missing Lambda-Extension-Function-Error-Type header";

@@ -270,7 +270,7 @@ async fn read_lines(
                 stream,
                 at: Moment::now(),
                 text,
-            })
+            });
         });
     }
     shared.update(|state| state.open_pipes -= 1);

@@ -129,18 +129,19 @@ pub(super) fn response(shared: &Shared, request_id: &str, body: &Bytes) -> Answe
             body.len()
         );
         let value = json!({"errorType": "Function.ResponseSizeTooLarge", "errorMessage": text});
-        let posted = post(shared, request_id, Outcome::FunctionError(value), false);
-        let too_large = || {
-            refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLarge",
-                &text,
-            )
-        };
-        return posted.map_or_else(|answer| answer, |()| too_large());
+        let refused = refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLarge",
+            &text,
+        );
+        return post(shared, request_id, Outcome::FunctionError(value), refused);
     }
-    post(shared, request_id, Outcome::Answered(body.clone()), true)
-        .map_or_else(|answer| answer, |()| accepted())
+    post(
+        shared,
+        request_id,
+        Outcome::Answered(body.clone()),
+        accepted(),
+    )
 }
 
 /// `POST /runtime/invocation/{id}/error`.
@@ -150,8 +151,12 @@ pub(super) fn error(shared: &Shared, request_id: &str, call: &Call) -> Answer {
         .ok()
         .filter(Value::is_object);
     let value = body.unwrap_or_else(|| json!({"errorType": error_type, "errorMessage": message}));
-    post(shared, request_id, Outcome::FunctionError(value), false)
-        .map_or_else(|answer| answer, |()| accepted())
+    post(
+        shared,
+        request_id,
+        Outcome::FunctionError(value),
+        accepted(),
+    )
 }
 
 /// `POST /runtime/init/error`.
@@ -162,31 +167,31 @@ pub(super) fn init_error(shared: &Shared, call: &Call) -> Answer {
 }
 
 /// Keeps what the runtime posted, if it is the answer to an invocation that still waits for one.
-fn post(shared: &Shared, request_id: &str, outcome: Outcome, ok: bool) -> Result<(), Answer> {
+/// Gives `answer` when it was.
+fn post(shared: &Shared, request_id: &str, outcome: Outcome, answer: Answer) -> Answer {
+    let ok = matches!(outcome, Outcome::Answered(_));
     let known = shared.update(|state| match state.runtime.given.get_mut(request_id) {
-        Some(answer @ None) => {
-            *answer = Some(outcome);
-            shared.record(Event::ResponsePosted {
-                request_id: request_id.to_owned(),
-                ok,
-            });
+        Some(place @ None) => {
+            *place = Some(outcome);
+            let request_id = request_id.to_owned();
+            shared.record(Event::ResponsePosted { request_id, ok });
             Some(true)
         }
         Some(Some(_)) => Some(false),
         None => None,
     });
     match known {
-        Some(true) => Ok(()),
-        Some(false) => Err(refuse(
+        Some(true) => answer,
+        Some(false) => refuse(
             StatusCode::FORBIDDEN,
             "InvalidStateTransition",
             "it was answered already",
-        )),
-        None => Err(refuse(
+        ),
+        None => refuse(
             StatusCode::BAD_REQUEST,
             "InvalidRequestID",
             "Invalid request ID",
-        )),
+        ),
     }
 }
 

@@ -2,27 +2,23 @@
 
 use super::faults::{TelemetryFault, TelemetryFaults};
 use crate::{
+    client::Client,
     clock::iso8601,
     ids,
     timeline::{Event, Timeline, Who},
 };
 use bytes::Bytes;
 use http::{Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep},
 };
 
 /// Deliveries of a batch that was not answered with success: this many, the wait doubling from the first.
@@ -153,7 +149,7 @@ impl Telemetry {
             frozen: self.frozen.subscribe(),
             flush: flush.subscribe(),
             pending: self.pending.clone(),
-            connection: None,
+            client: Client::new("127.0.0.1", subscription.port),
         };
         let name = subscription.extension.clone();
         let types = subscription.types.clone();
@@ -339,7 +335,7 @@ struct Delivery {
     frozen: watch::Receiver<bool>,
     flush: watch::Receiver<u64>,
     pending: Arc<watch::Sender<usize>>,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    client: Client,
 }
 
 impl Delivery {
@@ -408,13 +404,7 @@ impl Delivery {
         let body = Bytes::from(body);
         let mut wait = RETRY_WAIT_FIRST;
         for _ in 0..DELIVERIES_MAX {
-            // A connection that was closed meanwhile is no failure: one more try on a new one.
-            let kept = self.connection.is_some();
-            let mut status = self.post(body.clone()).await;
-            if status.is_err() && kept {
-                status = self.post(body.clone()).await;
-            }
-            let status = status.unwrap_or(0);
+            let status = self.post(body.clone()).await.unwrap_or(0);
             for item in &batch {
                 let (kind, request_id) = (item.kind.clone(), item.request_id.clone());
                 let extension = self.subscription.extension.clone();
@@ -435,47 +425,15 @@ impl Delivery {
     }
 
     async fn post(&mut self, body: Bytes) -> io::Result<u16> {
-        let mut sender = match self.connection.take() {
-            Some(sender) if !sender.is_closed() => sender,
-            _ => connect(self.subscription.port).await?,
-        };
+        let host = format!("sandbox.localdomain:{}", self.subscription.port);
         let request = Request::post(&self.subscription.path)
-            .header(
-                header::HOST,
-                format!("sandbox.localdomain:{}", self.subscription.port),
-            )
+            .header(header::HOST, host)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "Go-http-client/1.1")
-            .body(Full::new(body))
+            .body(body)
             .map_err(io::Error::other)?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
-        let status = response.status().as_u16();
-        response
-            .into_body()
-            .collect()
-            .await
-            .map_err(io::Error::other)?;
-        self.connection = Some(sender);
-        Ok(status)
+        Ok(self.client.send(request).await?.status().as_u16())
     }
-}
-
-async fn connect(port: u16) -> io::Result<SendRequest<Full<Bytes>>> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let limit = Instant::now() + Duration::from_secs(5);
-    let stream = timeout_at(limit, TcpStream::connect(address)).await??;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    tokio::spawn(async move {
-        // Ends with the subscriber or with us.
-        let _ = connection.await;
-    });
-    Ok(sender)
 }
 
 #[cfg(test)]

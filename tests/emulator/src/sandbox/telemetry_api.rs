@@ -53,7 +53,7 @@ struct Destination {
 pub(super) fn put(shared: &Arc<Shared>, call: &Call) -> Answer {
     let extension = match extension_of(shared, call, "Telemetry") {
         Ok(name) => name,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let faults = shared.telemetry.faults();
     let (answer, subscription) = if faults.refused {
