@@ -7,13 +7,17 @@ use std::sync::OnceLock;
 /// The path of one of the workspace's debug binaries, built on first use.
 ///
 /// All binaries are built in one `cargo build --workspace`, so that features are unified as in the
-/// test run itself and nothing is compiled twice.
+/// test run itself and nothing is compiled twice. `THROUGHLINE_BINARIES` names a folder where
+/// somebody has done so already.
 ///
 /// # Panics
 /// When the workspace does not build, or has no binary of that name.
 pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("THROUGHLINE_BINARIES") {
+            return folder.into();
+        }
         let folder = binary_folder();
         let target = folder.parent().expect("target/debug has a parent");
         let built = Command::new(env!("CARGO"))
