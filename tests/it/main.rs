@@ -1,8 +1,13 @@
 //! The promises of the README, one file each, proven with real processes.
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
+mod child_spans;
 mod docs;
 mod events;
+mod examples;
 mod other_languages;
+mod p1_one_trace;
 mod p2_before_the_freeze;
+mod p3_bounded;
 mod p6_answers;
 mod second_opinion;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use it::binary;
-use lambda_emulator::{MappingSpec, OtlpSink, Outcome, QueueSpec, ReceivedSpan, Sandbox, SqsServer, Timeline, Value};
+use lambda_emulator::{
+    MappingSpec, OtlpSink, Outcome, QueueSpec, ReceivedSpan, Sandbox, SqsServer, Timeline, Value,
+};
 use serde_json::json;
 
 /// Bound of a wait: far longer than it takes, so that only a fault reaches it.
@@ -32,10 +34,21 @@ async fn an_order_that_always_fails_is_one_trace_from_its_producer_to_the_dead_l
             .function_env("ORDERS_QUEUE_URL", orders.clone())
             .timeout(Duration::from_secs(30))
     };
-    let producer = sandbox("producer", "example-producer").start().await.unwrap();
-    let consumer = sandbox("consumer", "example-consumer").start().await.unwrap();
-    let dead_letters = sandbox("dead-letters", "example-dlq-consumer").start().await.unwrap();
-    let partial = MappingSpec::default().batch_size(10).report_batch_item_failures(true);
+    let producer = sandbox("producer", "example-producer")
+        .start()
+        .await
+        .unwrap();
+    let consumer = sandbox("consumer", "example-consumer")
+        .start()
+        .await
+        .unwrap();
+    let dead_letters = sandbox("dead-letters", "example-dlq-consumer")
+        .start()
+        .await
+        .unwrap();
+    let partial = MappingSpec::default()
+        .batch_size(10)
+        .report_batch_item_failures(true);
     let main = sqs.event_source_mapping("orders", &consumer, partial.clone());
     let last = sqs.event_source_mapping("orders-dlq", &dead_letters, partial);
 
@@ -51,12 +64,26 @@ async fn an_order_that_always_fails_is_one_trace_from_its_producer_to_the_dead_l
         "isBase64Encoded": false,
     });
     let invocation = producer.invoke(request.to_string()).await;
-    assert!(matches!(invocation.outcome, Outcome::Answered(_)), "{:?}\n{}", invocation.outcome, producer.log_text());
+    assert!(
+        matches!(invocation.outcome, Outcome::Answered(_)),
+        "{:?}\n{}",
+        invocation.outcome,
+        producer.log_text()
+    );
 
     let whole = sink
-        .wait_until(|sink| consumers_of(&sink.unique_spans(), "orders-dlq").len() == 1, PATIENCE)
+        .wait_until(
+            |sink| consumers_of(&sink.unique_spans(), "orders-dlq").len() == 1,
+            PATIENCE,
+        )
         .await;
-    assert!(whole, "{}\n{}\n{}", timeline.to_text(), consumer.log_text(), dead_letters.log_text());
+    assert!(
+        whole,
+        "{}\n{}\n{}",
+        timeline.to_text(),
+        consumer.log_text(),
+        dead_letters.log_text()
+    );
     main.stop().await;
     last.stop().await;
     for sandbox in [&producer, &consumer, &dead_letters] {
@@ -66,13 +93,26 @@ async fn an_order_that_always_fails_is_one_trace_from_its_producer_to_the_dead_l
 
     let spans = sink.unique_spans();
     let server = only(&spans, |span| span.kind == "SERVER");
-    assert!(spans.iter().all(|span| span.trace_id == server.trace_id), "{spans:#?}");
+    assert!(
+        spans.iter().all(|span| span.trace_id == server.trace_id),
+        "{spans:#?}"
+    );
 
     // The good order once, the poisoned one as often as the queue hands it out, then once from the dead-letter queue.
     let attempts = consumers_of(&spans, "orders");
-    let failed: Vec<_> = attempts.iter().filter(|span| span.status == "ERROR").collect();
-    assert_eq!((attempts.len(), failed.len()), (1 + RECEIVES_MAX as usize, RECEIVES_MAX as usize), "{spans:#?}");
-    let mut counts: Vec<_> = failed.iter().filter_map(|span| receive_count(span)).collect();
+    let failed: Vec<_> = attempts
+        .iter()
+        .filter(|span| span.status == "ERROR")
+        .collect();
+    assert_eq!(
+        (attempts.len(), failed.len()),
+        (1 + RECEIVES_MAX as usize, RECEIVES_MAX as usize),
+        "{spans:#?}"
+    );
+    let mut counts: Vec<_> = failed
+        .iter()
+        .filter_map(|span| receive_count(span))
+        .collect();
     counts.sort_unstable();
     assert_eq!(counts, [1, 2, 3]);
 
@@ -82,20 +122,33 @@ async fn an_order_that_always_fails_is_one_trace_from_its_producer_to_the_dead_l
     assert!(failed.iter().all(|span| &span.parent_span_id == parent));
     let made = only(&spans, |span| &span.span_id == parent);
     assert_eq!(made.kind, "PRODUCER");
-    assert_eq!(dead[0].attributes["throughline.dead_letter.source"], "orders");
-    assert_ne!(only(&attempts, |span| span.status != "ERROR").parent_span_id, *parent, "each message has a context of its own");
+    assert_eq!(
+        dead[0].attributes["throughline.dead_letter.source"],
+        "orders"
+    );
+    assert_ne!(
+        only(&attempts, |span| span.status != "ERROR").parent_span_id,
+        *parent,
+        "each message has a context of its own"
+    );
 }
 
 fn consumers_of(spans: &[ReceivedSpan], queue: &str) -> Vec<ReceivedSpan> {
     let of_queue = |span: &&ReceivedSpan| {
         span.kind == "CONSUMER"
-            && span.attributes.get("messaging.destination.name").and_then(Value::as_str) == Some(queue)
+            && span
+                .attributes
+                .get("messaging.destination.name")
+                .and_then(Value::as_str)
+                == Some(queue)
     };
     spans.iter().filter(of_queue).cloned().collect()
 }
 
 fn receive_count(span: &ReceivedSpan) -> Option<i64> {
-    span.attributes.get("throughline.message.receive_count")?.as_i64()
+    span.attributes
+        .get("throughline.message.receive_count")?
+        .as_i64()
 }
 
 fn only(spans: &[ReceivedSpan], wanted: impl Fn(&&ReceivedSpan) -> bool) -> &ReceivedSpan {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use it::binary;
 use lambda_emulator::{
-    Completion, Event, OtlpSink, Outcome, ReceivedSpan, Sandbox, SinkAnswer, TelemetryFaults, Timeline,
+    Completion, Event, OtlpSink, Outcome, ReceivedSpan, Sandbox, SinkAnswer, TelemetryFaults,
+    Timeline,
 };
 
 use crate::events::{event, free_port, record, traceparent};
@@ -33,13 +34,19 @@ async fn with_the_wrapper_and_telemetry_as_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_wrapper_and_telemetry_lost() {
-    let lost = TelemetryFaults::default().lose("platform.runtimeDone").lose("platform.start");
+    let lost = TelemetryFaults::default()
+        .lose("platform.runtimeDone")
+        .lose("platform.start");
     every_span_is_upstream_before_the_freeze(EndSignal::Complete, lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_wrapper_and_telemetry_refused() {
-    every_span_is_upstream_before_the_freeze(EndSignal::Complete, TelemetryFaults::default().refuse()).await;
+    every_span_is_upstream_before_the_freeze(
+        EndSignal::Complete,
+        TelemetryFaults::default().refuse(),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +57,8 @@ async fn with_the_wrapper_and_telemetry_of_older_requests_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_wrapper_and_telemetry_as_asked() {
-    every_span_is_upstream_before_the_freeze(EndSignal::Telemetry, TelemetryFaults::default()).await;
+    every_span_is_upstream_before_the_freeze(EndSignal::Telemetry, TelemetryFaults::default())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +96,11 @@ async fn every_span_is_upstream_before_the_freeze(signal: EndSignal, telemetry: 
     sandbox.shutdown("spindown").await;
 
     assert_order(&timeline, &sink.spans(), &requests, &sandbox);
-    let records = sink.unique_spans().iter().filter(|span| message_of(span).is_some()).count();
+    let records = sink
+        .unique_spans()
+        .iter()
+        .filter(|span| message_of(span).is_some())
+        .count();
     assert_eq!(records, INVOCATIONS * RECORDS, "{}", timeline.to_text());
 }
 
@@ -112,7 +124,10 @@ async fn consumer(
         builder = builder
             .extension_env("THROUGHLINE_HTTP_PORT", port.to_string())
             .function_env("THROUGHLINE_HTTP_PORT", "1")
-            .function_env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"));
+            .function_env(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{port}"),
+            );
     }
     builder.start().await.unwrap()
 }
@@ -120,7 +135,11 @@ async fn consumer(
 fn batch(number: usize) -> Vec<u8> {
     let records = (0..RECORDS).map(|index| {
         let trace = 1 + (number * RECORDS + index) as u128;
-        record(&message_id(number, index), "{}", Some(&traceparent(trace, trace as u64)))
+        record(
+            &message_id(number, index),
+            "{}",
+            Some(&traceparent(trace, trace as u64)),
+        )
     });
     event(records.collect())
 }
@@ -134,12 +153,19 @@ fn message_of(span: &ReceivedSpan) -> Option<&str> {
 }
 
 /// Every span of invocation N was acknowledged before the freeze that followed N began.
-fn assert_order(timeline: &Timeline, spans: &[ReceivedSpan], requests: &[String], sandbox: &Sandbox) {
+fn assert_order(
+    timeline: &Timeline,
+    spans: &[ReceivedSpan],
+    requests: &[String],
+    sandbox: &Sandbox,
+) {
     let mut froze = HashMap::new();
     let mut answered = BTreeMap::new();
     for entry in timeline.entries() {
         match entry.event {
-            Event::FreezeBegan { request_id: Some(id) } => {
+            Event::FreezeBegan {
+                request_id: Some(id),
+            } => {
                 froze.insert(id, entry.seq);
             }
             Event::SinkRequestAnswered { number, .. } => {

@@ -21,14 +21,29 @@ async fn needs_tools_the_aws_emulator_runs_the_consumer_with_the_extension() {
     let mut emulator = AwsEmulator::start(&sink).await;
     for number in 1..=3u32 {
         let batch = event(vec![
-            record(&format!("{number}-a"), "{}", Some(&traceparent(number.into(), 1))),
-            record(&format!("{number}-b"), "{}", Some(&traceparent(100 + u128::from(number), 2))),
+            record(
+                &format!("{number}-a"),
+                "{}",
+                Some(&traceparent(number.into(), 1)),
+            ),
+            record(
+                &format!("{number}-b"),
+                "{}",
+                Some(&traceparent(100 + u128::from(number), 2)),
+            ),
         ]);
         let answer = emulator.invoke(&batch).await;
         assert!(answer.contains("batchItemFailures"), "{answer}");
-        let records = sink.spans().into_iter().filter(|span| span.kind == "CONSUMER");
+        let records = sink
+            .spans()
+            .into_iter()
+            .filter(|span| span.kind == "CONSUMER");
         let traces: Vec<String> = records.map(|span| span.trace_id).collect();
-        assert_eq!(traces.len(), 2 * number as usize, "spans upstream when the caller had its answer");
+        assert_eq!(
+            traces.len(),
+            2 * number as usize,
+            "spans upstream when the caller had its answer"
+        );
         assert!(traces.contains(&format!("{number:032x}")));
         assert!(traces.contains(&format!("{:032x}", 100 + number)));
     }
@@ -60,7 +75,10 @@ impl AwsEmulator {
             .arg(&stage)
             .arg(tool("rie/aws-lambda-rie"))
             .args(["--runtime-api-address", &format!("127.0.0.1:{api}")])
-            .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
+            .args([
+                "--runtime-interface-emulator-address",
+                &format!("127.0.0.1:{port}"),
+            ])
             .arg(binary("example-consumer"))
             .env("AWS_LAMBDA_FUNCTION_NAME", "orders-consumer")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
@@ -87,7 +105,10 @@ impl AwsEmulator {
                 return;
             }
             let ended = tokio::time::timeout(Duration::from_millis(50), self.child.wait()).await;
-            assert!(ended.is_err(), "the emulator ended before it listened: {ended:?}");
+            assert!(
+                ended.is_err(),
+                "the emulator ended before it listened: {ended:?}"
+            );
         }
         panic!("the emulator does not listen on port {}", self.port);
     }
@@ -112,7 +133,11 @@ impl AwsEmulator {
     /// SIGTERM: the emulator then shuts the function and the extension down and exits with 0.
     async fn stop(&mut self) {
         let pid = self.child.id().expect("still running").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap();
         assert!(sent.success());
         let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
         let status = status.expect("the emulator ends").unwrap();
