@@ -1,5 +1,6 @@
 //! Builds and starts the programs that need the sandbox: `xtask-demo` and `xtask-bench`.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use crate::workspace::Workspace;
@@ -21,23 +22,13 @@ pub(crate) fn main(binary: &str, arguments: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    let program = workspace.cargo_target().join("debug").join(binary);
-    let ended = Command::new(&program)
+    let folder = workspace.cargo_target().join("debug");
+    // In our place, so that signals and the exit code are the demo's own.
+    let error = Command::new(folder.join(binary))
         .args(arguments)
         .env("THROUGHLINE_ROOT", workspace.root())
-        .env(
-            "THROUGHLINE_BINARIES",
-            workspace.cargo_target().join("debug"),
-        )
-        .status();
-    match ended {
-        Ok(status) => status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .map_or(ExitCode::FAILURE, ExitCode::from),
-        Err(error) => {
-            eprintln!("{}: {error}", program.display());
-            ExitCode::FAILURE
-        }
-    }
+        .env("THROUGHLINE_BINARIES", &folder)
+        .exec();
+    eprintln!("{}: {error}", folder.join(binary).display());
+    ExitCode::FAILURE
 }

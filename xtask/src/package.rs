@@ -3,6 +3,7 @@
 mod build;
 mod zip;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -162,15 +163,8 @@ fn dockerfile(arch: Arch) -> String {
     )
 }
 
-#[cfg(unix)]
 fn executable(file: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn executable(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use xtask_demo::event;
 use xtask_demo::options::{HELP, Options};
-use xtask_demo::stage::Trouble;
+use xtask_demo::queues::Queues;
+use xtask_demo::run;
+use xtask_demo::stage::{Stage, Trouble};
 
 /// A file that is not what its option says.
 const NOT_AN_EVENT: u8 = 2;
@@ -33,47 +35,69 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(async {
-        // Dropping the demo stops its servers and kills what runs in its sandboxes.
-        tokio::select! {
-            code = demo(options) => code,
-            _ = tokio::signal::ctrl_c() => {
-                eprintln!("interrupted: everything is stopped");
-                ExitCode::from(INTERRUPTED)
-            }
-        }
-    })
+    runtime.block_on(demo(&options))
 }
 
-async fn demo(options: Options) -> ExitCode {
-    let ended = match options.event.clone() {
+async fn demo(options: &Options) -> ExitCode {
+    let ended = match &options.event {
         Some(file) => {
-            let read = std::fs::read(&file).map_err(|error| error.to_string());
+            let read = std::fs::read(file).map_err(|error| error.to_string());
             let known =
                 read.and_then(|bytes| event::records(&bytes).map(|records| (bytes, records)));
             match known {
-                Ok((bytes, records)) => event::run(&options, &file, bytes, records).await,
+                Ok((bytes, records)) => {
+                    interruptible(event::run(options, file, bytes, records)).await
+                }
                 Err(what) => {
                     eprintln!("{} is not an SQS event: {what}", file.display());
                     return ExitCode::from(NOT_AN_EVENT);
                 }
             }
         }
-        None => Err("not there yet".into()),
+        None => orders(options).await,
     };
-    report(ended)
-}
-
-fn report(ended: Result<bool, Trouble>) -> ExitCode {
     match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        Some(Ok(false)) => {
             eprintln!("\nat least one check failed, see above");
             ExitCode::FAILURE
         }
-        Err(trouble) => {
+        Some(Err(trouble)) => {
             eprintln!("{trouble}");
             ExitCode::FAILURE
         }
+        None => {
+            eprintln!("interrupted: everything is stopped");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+/// The demo proper. However it ends, no queue is left in somebody else's server.
+async fn orders(options: &Options) -> Option<Result<bool, Trouble>> {
+    let stage = match Stage::set(options.otlp_endpoint.as_deref()).await {
+        Ok(stage) => stage,
+        Err(trouble) => return Some(Err(trouble)),
+    };
+    let queues = match Queues::open(
+        &stage.timeline,
+        options.sqs_endpoint.as_deref(),
+        options.queue,
+    )
+    .await
+    {
+        Ok(queues) => queues,
+        Err(trouble) => return Some(Err(trouble)),
+    };
+    let ended = interruptible(run::run(options, &stage, &queues)).await;
+    queues.close().await;
+    ended
+}
+
+/// Nothing after Ctrl-C. Dropping the work stops its servers and kills what runs in its sandboxes.
+async fn interruptible<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        ended = work => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
     }
 }

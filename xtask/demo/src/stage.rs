@@ -58,6 +58,11 @@ impl Stage {
         })
     }
 
+    /// When the demo began: what [`Stage::say`] counts from.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Tells what happens now.
     pub fn say(&self, what: &str) {
         eprintln!("{:>7.2} s  {what}", self.began.elapsed().as_secs_f64());

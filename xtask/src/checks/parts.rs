@@ -1,6 +1,5 @@
 //! The parts, in the order they run: what fails quickly comes first.
 
-use std::path::Path;
 use std::process::Command;
 
 use super::{Checks, Outcome};
@@ -61,6 +60,36 @@ pub(crate) const PARTS: &[Part] = &[
         about: "cargo test, all packages and features",
         tools: true,
         run: tests,
+    },
+    Part {
+        name: "package",
+        about: "the layer for both processors, within its sizes",
+        tools: true,
+        run: package,
+    },
+    Part {
+        name: "template",
+        about: "cfn-lint and sam validate on template.yaml",
+        tools: true,
+        run: template,
+    },
+    Part {
+        name: "sam",
+        about: "sam build of the template",
+        tools: true,
+        run: sam,
+    },
+    Part {
+        name: "cdk",
+        about: "examples/cdk synthesised and compared",
+        tools: true,
+        run: cdk,
+    },
+    Part {
+        name: "configs",
+        about: "examples/terraform and examples/collector",
+        tools: true,
+        run: configs,
     },
 ];
 
@@ -142,6 +171,61 @@ fn tests(checks: &Checks, log: &Log) -> Outcome {
     }
 }
 
+fn package(checks: &Checks, log: &Log) -> Outcome {
+    if let Err(reason) = checks.tools.python_program("python") {
+        return Outcome::Skipped(reason);
+    }
+    match std::env::current_exe() {
+        Ok(program) => {
+            let outcome =
+                checks.judge(log, checks.with_tools(Command::new(program).arg("package")));
+            let zips = log
+                .text()
+                .lines()
+                .filter(|line| line.contains("zip "))
+                .count();
+            match outcome {
+                Outcome::Passed(_) => Outcome::Passed(format!("{zips} layers")),
+                other => other,
+            }
+        }
+        Err(error) => Outcome::Failed(format!("this program does not know where it is: {error}")),
+    }
+}
+
+fn template(checks: &Checks, log: &Log) -> Outcome {
+    let validate = ["validate", "--lint", "-t", "template.yaml"];
+    checks.python_programs(log, &[("cfn-lint", &["template.yaml"]), ("sam", &validate)])
+}
+
+fn sam(checks: &Checks, log: &Log) -> Outcome {
+    let folder = checks.workspace.output("sam");
+    let folder = folder.to_string_lossy();
+    let build = [
+        "build",
+        "--template",
+        "template.yaml",
+        "--build-dir",
+        &folder,
+    ];
+    checks.python_programs(log, &[("sam", &build)])
+}
+
+fn cdk(checks: &Checks, log: &Log) -> Outcome {
+    if let Err(reason) = checks.tools.cdk() {
+        return Outcome::Skipped(reason);
+    }
+    checks.judge(
+        log,
+        checks.with_tools(&mut Command::new("examples/cdk/check.sh")),
+    )
+}
+
+fn configs(checks: &Checks, log: &Log) -> Outcome {
+    let scripts = ["examples/terraform/check.py", "examples/collector/check.py"];
+    checks.python_programs(log, &[("python", &scripts[..1]), ("python", &scripts[1..])])
+}
+
 /// How many tests passed and were ignored, over all test binaries, by libtest's closing lines.
 fn counted(output: &str) -> (usize, usize) {
     let number = |line: &str, what: &str| {
@@ -172,13 +256,34 @@ impl Checks {
         }
     }
 
-    /// Whether a file of the checkout is there.
-    #[expect(
-        dead_code,
-        reason = "the parts that check files of other folders come next"
-    )]
-    fn has(&self, relative: &str) -> bool {
-        Path::new(self.workspace.root()).join(relative).exists()
+    /// Runs programs of the Python environment, one after the other, until one fails.
+    fn python_programs(&self, log: &Log, runs: &[(&str, &[&str])]) -> Outcome {
+        for (program, arguments) in runs {
+            let program = match self.tools.python_program(program) {
+                Ok(program) => program,
+                Err(reason) => return Outcome::Skipped(reason),
+            };
+            let outcome = self.judge(log, self.with_tools(Command::new(program).args(*arguments)));
+            if !matches!(outcome, Outcome::Passed(_)) {
+                return outcome;
+            }
+        }
+        Outcome::Passed(String::new())
+    }
+
+    /// In the checkout's root, finding the installed tools before others, and reporting to nobody.
+    fn with_tools<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let programs = self.tools.folder().join("python/bin");
+        let others = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(programs).chain(std::env::split_paths(&others));
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+        command
+            .current_dir(self.workspace.root())
+            .env("THROUGHLINE_TOOLS", self.tools.folder())
+            .env("AWS_DEFAULT_REGION", "eu-west-1")
+            .env("SAM_CLI_TELEMETRY", "0")
     }
 }
 

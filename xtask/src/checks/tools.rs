@@ -73,6 +73,11 @@ impl Tools {
         Ok(self.folder.join("python/bin").join(name))
     }
 
+    /// Nothing when the CDK's packages are there, or why not.
+    pub(crate) fn cdk(&self) -> Result<(), String> {
+        self.wait().cdk
+    }
+
     fn wait(&self) -> Installed {
         let mut state = self.state.lock().expect("no holder of this lock panics");
         if let State::Installing(_) = &*state {

@@ -1,0 +1,239 @@
+//! The demo: orders through a producer, a queue, a consumer and the dead-letter queue's consumer.
+
+use std::time::Duration;
+
+use lambda_emulator::{Event, Outcome, Sandbox, Timeline};
+use serde_json::{Value, json};
+
+use crate::capture::service;
+use crate::options::{Options, QueueKind};
+use crate::queues::{DELIVERIES, Queues};
+use crate::stage::{Stage, Trouble, also, print_logs};
+use crate::verdict::{self, Expected};
+use crate::view::page::Frame;
+
+const PRODUCER: &str = "orders-producer";
+const CONSUMER: &str = "orders-consumer";
+const DEAD_LETTERS: &str = "orders-dead-letters";
+
+/// How long the bad order may take to its end. Chosen: three visibility timeouts of a foreign server, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Runs it. True when every check holds.
+///
+/// # Errors
+/// When something does not start, or the orders do not get through.
+pub async fn run(options: &Options, stage: &Stage, queues: &Queues) -> Result<bool, Trouble> {
+    let env = queues.env();
+    let (producer, consumer, dead_letters) = tokio::try_join!(
+        stage.sandbox(PRODUCER, "example-producer", &env),
+        stage.sandbox(CONSUMER, "example-consumer", &[]),
+        stage.sandbox(DEAD_LETTERS, "example-dlq-consumer", &[]),
+    )?;
+    let sandboxes = [&producer, &consumer, &dead_letters];
+    let played = play(options.queue, stage, queues, &sandboxes).await;
+    if played.is_err() {
+        print_logs(&sandboxes);
+    }
+    let orders = played?;
+    let struck = stage.strike(&sandboxes).await;
+
+    let expected = Expected {
+        producer: PRODUCER,
+        consumer: CONSUMER,
+        dead_letters: DEAD_LETTERS,
+        orders,
+        poisoned: 1,
+        deliveries: DELIVERIES,
+    };
+    let verdicts = verdict::of_demo(&stage.sink.spans(), &stage.timeline.entries(), &expected);
+    let frame = Frame {
+        title: "Orders, from the request to the dead letter".into(),
+        about: format!(
+            "A producer sent {orders} orders through a {} queue in one batch. One of them always fails: \
+             after {DELIVERIES} deliveries SQS moved it to the dead-letter queue.",
+            options.queue.as_str()
+        ),
+        verdicts: also(verdicts, "everybody ended in order", struck),
+    };
+    let held = stage.show(frame, &[PRODUCER, CONSUMER, DEAD_LETTERS])?;
+    if !held {
+        print_logs(&sandboxes);
+    }
+    Ok(held)
+}
+
+/// From the first order to the freeze after the last; gives how many orders there were.
+async fn play(
+    kind: QueueKind,
+    stage: &Stage,
+    queues: &Queues,
+    [producer, consumer, dead_letters]: &[&Sandbox; 3],
+) -> Result<usize, Trouble> {
+    let teller = tokio::spawn(tell(stage.timeline.clone(), stage.began()));
+    let deliveries = [
+        queues.deliver(&queues.orders, consumer),
+        queues.deliver(&queues.dead_letters, dead_letters),
+    ];
+    let orders = orders(kind);
+    stage.say(&format!(
+        "sending {} orders, of which one always fails",
+        orders.len()
+    ));
+    let invocation = producer.invoke(request(&orders)).await;
+    accepted(&invocation.outcome)?;
+
+    let handled = |name: &str| {
+        let spans = stage.sink.spans();
+        spans
+            .iter()
+            .filter(|span| span.kind == "CONSUMER" && service(span) == name)
+            .count()
+    };
+    let wanted = orders.len() - 1 + DELIVERIES;
+    let done = stage
+        .sink
+        .wait_until(
+            |_| handled(DEAD_LETTERS) >= 1 && handled(CONSUMER) >= wanted,
+            PATIENCE,
+        )
+        .await;
+    let errors: Vec<String> = deliveries
+        .iter()
+        .flat_map(|mapping| mapping.errors())
+        .collect();
+    for mapping in deliveries {
+        mapping.stop().await;
+    }
+    for sandbox in [producer, consumer, dead_letters] {
+        sandbox.wait_idle().await;
+    }
+    teller.abort();
+    if done {
+        return Ok(orders.len());
+    }
+    Err(format!(
+        "after {PATIENCE:?} the orders were not at their end: {} of {wanted} deliveries to {CONSUMER} and {} of 1 to \
+         {DEAD_LETTERS} had their spans upstream{}",
+        handled(CONSUMER),
+        handled(DEAD_LETTERS),
+        if errors.is_empty() {
+            String::new()
+        } else {
+            format!("; the queue's poller said: {}", errors.join("; "))
+        },
+    ))
+}
+
+/// Four orders. Where order matters the bad one comes last: behind it, a FIFO queue holds all others back,
+/// and they would be given up with it.
+fn orders(kind: QueueKind) -> Vec<Value> {
+    let mut orders = vec![
+        json!({"id": "o-1", "amount": 3, "group": "north"}),
+        json!({"id": "o-2", "amount": 1, "group": "south", "poison": true}),
+        json!({"id": "o-3", "amount": 12, "group": "north"}),
+        json!({"id": "o-4", "amount": 7, "group": "west"}),
+    ];
+    match kind {
+        QueueKind::Standard => {
+            for order in orders.iter_mut().filter_map(Value::as_object_mut) {
+                order.remove("group");
+            }
+        }
+        QueueKind::Fair => {}
+        QueueKind::Fifo => {
+            let bad = orders.remove(1);
+            orders.push(bad);
+        }
+    }
+    orders
+}
+
+/// What API Gateway's HTTP API makes of a `POST /orders` (payload format 2.0).
+fn request(orders: &[Value]) -> String {
+    let body = Value::from(orders.to_vec()).to_string();
+    json!({
+        "version": "2.0",
+        "routeKey": "POST /orders",
+        "rawPath": "/orders",
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": "orders.example.com"},
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "demo",
+            "domainName": "orders.example.com",
+            "http": {
+                "method": "POST",
+                "path": "/orders",
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "xtask-demo",
+            },
+            "requestId": "demo-1",
+            "routeKey": "POST /orders",
+            "stage": "$default",
+            "time": "01/Jan/2026:00:00:00 +0000",
+            "timeEpoch": 1_767_225_600_000_u64,
+        },
+        "body": body,
+        "isBase64Encoded": false,
+    })
+    .to_string()
+}
+
+/// Whether the producer took all orders.
+fn accepted(outcome: &Outcome) -> Result<(), Trouble> {
+    let Outcome::Answered(answer) = outcome else {
+        return Err(format!("the producer did not answer: {outcome:?}"));
+    };
+    let answered: Value = serde_json::from_slice(answer).unwrap_or_default();
+    match answered["statusCode"].as_u64() {
+        Some(200..=299) => Ok(()),
+        _ => Err(format!(
+            "the producer refused the orders: {}",
+            String::from_utf8_lossy(answer)
+        )),
+    }
+}
+
+/// Says what the queues do while the demo waits for them.
+async fn tell(timeline: Timeline, began: std::time::Instant) {
+    let mut next = 0;
+    let wanted = |event: &Event| {
+        matches!(
+            event,
+            Event::MessageReceived { .. } | Event::MessageMoved { .. }
+        )
+    };
+    while let Some(entry) = timeline
+        .wait_for(
+            |entry| entry.seq >= next && wanted(&entry.event),
+            Duration::from_secs(3600),
+        )
+        .await
+    {
+        next = entry.seq + 1;
+        let short = |id: &str| id.chars().take(8).collect::<String>();
+        let said = match &entry.event {
+            Event::MessageReceived {
+                queue,
+                message_id,
+                receive_count,
+            } => {
+                format!(
+                    "{queue}: delivery {receive_count} of message {}",
+                    short(message_id)
+                )
+            }
+            Event::MessageMoved { to, message_id, .. } => {
+                format!(
+                    "message {} is given up and moved to {to}",
+                    short(message_id)
+                )
+            }
+            _ => continue,
+        };
+        let at = entry.at.mono.saturating_duration_since(began);
+        eprintln!("{:>7.2} s  {said}", at.as_secs_f64());
+    }
+}
