@@ -29,6 +29,8 @@ use crate::telemetry::Telemetry;
 
 pub use message::{FromMessage, Json};
 pub use options::BatchSpan;
+#[cfg(feature = "producer")]
+pub(crate) use failure::type_name;
 use options::Options;
 
 /// A handler for SQS batches, made by [`traced_sqs_handler`].

@@ -13,6 +13,8 @@ pub mod logs;
 mod outcome;
 pub mod parent;
 #[cfg(feature = "producer")]
+pub mod poller;
+#[cfg(feature = "producer")]
 pub mod producer;
 mod runtime;
 mod sampler;

@@ -26,12 +26,18 @@ impl Invocation {
     /// set while invocations run concurrently).
     pub(crate) fn of(context: &Context) -> Self {
         if let Some(InvocationHeader(header)) = context.get::<InvocationHeader>() {
-            return Self::Inside { trace_header: Some(header.clone()) };
+            return Self::Inside {
+                trace_header: Some(header.clone()),
+            };
         }
         if std::env::var_os("AWS_LAMBDA_FUNCTION_NAME").is_none() {
             return Self::Outside;
         }
-        let header = std::env::var("_X_AMZN_TRACE_ID").ok().filter(|header| !header.is_empty());
-        Self::Inside { trace_header: header.map(Into::into) }
+        let header = std::env::var("_X_AMZN_TRACE_ID")
+            .ok()
+            .filter(|header| !header.is_empty());
+        Self::Inside {
+            trace_header: header.map(Into::into),
+        }
     }
 }

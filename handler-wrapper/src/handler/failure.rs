@@ -53,7 +53,7 @@ impl Failure {
 }
 
 /// The name of `E`, or `_OTHER` when it says nothing because the real type was erased.
-fn type_name<E>() -> Cow<'static, str> {
+pub(crate) fn type_name<E>() -> Cow<'static, str> {
     let name = std::any::type_name::<E>();
     let erased = name.starts_with("alloc::boxed::Box<dyn ")
         || name.starts_with("anyhow::")

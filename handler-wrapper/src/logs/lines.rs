@@ -111,7 +111,10 @@ impl Line {
             );
         }
         if let Some(fields) = cx.get::<LogFields>() {
-            self.text("requestId", &fields.request_id);
+            // A worker that polls has no invocation.
+            if !fields.request_id.is_empty() {
+                self.text("requestId", &fields.request_id);
+            }
             if let Some(id) = &fields.message_id {
                 self.text("messageId", id);
             }
