@@ -47,6 +47,8 @@ pub struct ReceivedRequest {
     pub arrived: Moment,
     /// Whether the sink took what was in it: its answer is a success, whether or not the client heard it.
     pub taken: bool,
+    /// How many of its items a partial success rejected, the last ones.
+    pub rejected: usize,
     /// Status of the answer, `None` while there is none.
     pub status: Option<u16>,
     /// When the answer had been written whole, `None` when it was not.
@@ -180,12 +182,15 @@ impl OtlpSink {
 
     /// Spans the sink took: of requests answered with success, less what a partial success rejected.
     pub fn spans(&self) -> Vec<ReceivedSpan> {
-        self.0.shared.spans(|request| request.taken)
+        self.0.shared.spans(|request| match request.taken {
+            true => request.items - request.rejected,
+            false => 0,
+        })
     }
 
     /// Spans that arrived, whatever was answered.
     pub fn arrived_spans(&self) -> Vec<ReceivedSpan> {
-        self.0.shared.spans(|_| true)
+        self.0.shared.spans(|request| request.items)
     }
 
     /// [`OtlpSink::spans`] without repetitions of the same trace and span id (delivery is at least once).
@@ -255,7 +260,7 @@ impl OtlpSink {
             .requests
             .iter()
             .filter(|request| request.taken && request.signal == Some(signal))
-            .map(|r| r.items)
+            .map(|request| request.items - request.rejected)
             .sum()
     }
 }
@@ -315,8 +320,7 @@ impl Shared {
         state.requests[number].status = Some(status);
         state.requests[number].taken = taken;
         if taken {
-            state.decoded[number].reject(rejected);
-            state.requests[number].items -= rejected.min(state.requests[number].items);
+            state.requests[number].rejected = rejected.min(state.requests[number].items);
         }
         drop(state);
         self.changed();
@@ -327,21 +331,22 @@ impl Shared {
         self.changed();
     }
 
-    fn spans(&self, wanted: impl Fn(&ReceivedRequest) -> bool) -> Vec<ReceivedSpan> {
+    /// The first spans of every request, as many as `wanted` says.
+    fn spans(&self, wanted: impl Fn(&ReceivedRequest) -> usize) -> Vec<ReceivedSpan> {
         let state = self.lock();
-        let pairs = state
-            .requests
-            .iter()
-            .zip(&state.decoded)
-            .filter(|(request, _)| wanted(request));
-        pairs
-            .flat_map(|(request, decoded)| {
-                decoded.spans.iter().cloned().map(|mut span| {
-                    (span.request, span.arrived, span.acknowledged) =
-                        (request.number, request.arrived, request.acknowledged);
-                    span
+        let pairs = state.requests.iter().zip(&state.decoded);
+        let spans = pairs.flat_map(|(request, decoded)| {
+            decoded
+                .spans
+                .iter()
+                .take(wanted(request))
+                .map(|span| ReceivedSpan {
+                    request: request.number,
+                    arrived: request.arrived,
+                    acknowledged: request.acknowledged,
+                    ..span.clone()
                 })
-            })
-            .collect()
+        });
+        spans.collect()
     }
 }

@@ -146,6 +146,7 @@ fn receive(
         connection,
         arrived: Moment::now(),
         taken: false,
+        rejected: 0,
         status: None,
         acknowledged: None,
     };

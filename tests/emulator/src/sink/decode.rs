@@ -183,13 +183,6 @@ pub(super) struct Decoded {
     pub(super) items: usize,
 }
 
-impl Decoded {
-    /// Forgets the last items.
-    pub(super) fn reject(&mut self, count: usize) {
-        self.spans.truncate(self.spans.len().saturating_sub(count));
-    }
-}
-
 /// Decodes a body.
 pub(super) fn decode(signal: Signal, body: &[u8]) -> Result<Decoded, prost::DecodeError> {
     Ok(match signal {
