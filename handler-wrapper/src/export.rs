@@ -8,6 +8,8 @@
 
 mod client;
 mod outbox;
+#[cfg(feature = "metrics")]
+mod points;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +24,8 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
 pub(crate) use client::{Client, Target, TargetError};
 use outbox::Outbox;
+#[cfg(feature = "metrics")]
+pub(crate) use points::Points;
 
 /// How many ended spans are kept; more are dropped and counted.
 const SPANS_MAX: usize = 8_192;
@@ -119,6 +123,8 @@ pub(crate) struct Pipeline {
     encoder: opentelemetry_otlp::SpanExporter,
     outbox: Outbox,
     client: Client,
+    #[cfg(feature = "metrics")]
+    points: Option<Points>,
     /// One flush at a time: a flush that found the buffer empty because another one has its spans
     /// in flight must not return before they are acknowledged.
     turn: tokio::sync::Mutex<()>,
@@ -143,8 +149,28 @@ impl Pipeline {
             encoder,
             outbox,
             client,
+            #[cfg(feature = "metrics")]
+            points: None,
             turn: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// Lets data points leave as well.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn with_points(self, points: Points) -> Self {
+        Self {
+            points: Some(points),
+            ..self
+        }
+    }
+
+    /// Sends what the instruments have recorded, within `limit`.
+    pub(crate) async fn flush_points(&self, limit: Duration) {
+        #[cfg(feature = "metrics")]
+        if let Some(points) = &self.points {
+            points.flush(&self.client, limit).await;
+        }
+        let _ = limit;
     }
 
     /// The number of spans that are not encoded yet.
@@ -157,13 +183,13 @@ impl Pipeline {
         // The export itself makes no spans.
         let quiet = Context::current().with_telemetry_suppressed();
         let sending = self.send_all().with_context(quiet);
-        if tokio::time::timeout(limit, sending).await.is_err() {
-            self.outbox.on_timeout();
-        }
+        let _ = tokio::time::timeout(limit, sending).await;
     }
 
     async fn send_all(&self) {
         let _turn = self.turn.lock().await;
+        // Ends with the turn, also when the flush is cut off.
+        let _attempt = self.outbox.attempt();
         loop {
             let spans = self.buffer.take();
             if spans.is_empty() {

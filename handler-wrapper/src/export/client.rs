@@ -96,8 +96,8 @@ impl Target {
         })
     }
 
-    /// The traces signal's own endpoint, which is used as it is.
-    pub(crate) fn traces_endpoint(url: &str) -> Result<Self, TargetError> {
+    /// A signal's own endpoint, which is used as it is.
+    pub(crate) fn signal_endpoint(url: &str) -> Result<Self, TargetError> {
         let mut target = Self::endpoint(url)?;
         let path = if target.base.is_empty() {
             "/"
@@ -141,7 +141,9 @@ impl Target {
     #[cfg(feature = "tls")]
     pub(crate) fn trust(&mut self, pem: &[u8]) -> usize {
         use rustls::pki_types::{CertificateDer, pem::PemObject};
-        self.roots = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+        self.roots = CertificateDer::pem_slice_iter(pem)
+            .filter_map(Result::ok)
+            .collect();
         self.roots.len()
     }
 
@@ -163,10 +165,16 @@ impl Target {
         std::sync::Arc::new(config)
     }
 
+    /// Host, port and the path that requests of this signal go to.
+    #[cfg(all(test, feature = "metrics"))]
+    pub(crate) fn shown(&self, path: &str) -> String {
+        format!("{}:{}{}", self.host, self.port, self.path(path))
+    }
+
     fn path(&self, path: &str) -> String {
         match &self.traces {
-            Some(traces) if path == "/v1/traces" => traces.clone(),
-            _ => format!("{}{path}", self.base),
+            Some(whole) => whole.clone(),
+            None => format!("{}{path}", self.base),
         }
     }
 }
@@ -343,7 +351,13 @@ impl Client {
             .map_err(|_| SendError)?;
         let config = self.tls.get_or_init(|| self.target.tls_config());
         let connector = tokio_rustls::TlsConnector::from(config.clone());
-        handshake(connector.connect(name, stream).await.map_err(|_| SendError)?).await
+        handshake(
+            connector
+                .connect(name, stream)
+                .await
+                .map_err(|_| SendError)?,
+        )
+        .await
     }
 
     // An https target is refused when it is configured.

@@ -38,6 +38,30 @@ struct State {
     rejected: u64,
     dropped: u64,
     pause: Option<Pause>,
+    /// A request is on its way.
+    sending: bool,
+    /// The endpoint has answered during this flush, with whatever.
+    answered: bool,
+}
+
+/// A flush that is under way.
+pub(super) struct Attempt<'a>(&'a Outbox);
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.0);
+        if !std::mem::take(&mut state.sending) || state.answered {
+            return;
+        }
+        let length = match state.pause {
+            Some(pause) => (pause.length * 2).min(PAUSE_MAX),
+            None => PAUSE_MIN,
+        };
+        state.pause = Some(Pause {
+            until: Instant::now() + length,
+            length,
+        });
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,17 +89,11 @@ impl Outbox {
         state.dropped += std::mem::take(&mut state.expected) as u64;
     }
 
-    /// A flush was cut off.
-    pub(super) fn on_timeout(&self) {
-        let mut state = lock(&self.0);
-        let length = match state.pause {
-            Some(pause) => (pause.length * 2).min(PAUSE_MAX),
-            None => PAUSE_MIN,
-        };
-        state.pause = Some(Pause {
-            until: Instant::now() + length,
-            length,
-        });
+    /// Begins a flush. Dropped while a request waits for its answer, and none was answered before,
+    /// it begins a pause.
+    pub(super) fn attempt(&self) -> Attempt<'_> {
+        lock(&self.0).answered = false;
+        Attempt(self)
     }
 
     /// Sends everything, oldest first. False when the endpoint does not take anything for now.
@@ -84,20 +102,23 @@ impl Outbox {
     pub(super) async fn send(&self, client: &Client) -> bool {
         loop {
             let parcel = {
-                let state = lock(&self.0);
+                let mut state = lock(&self.0);
                 if state
                     .pause
                     .is_some_and(|pause| Instant::now() < pause.until)
                 {
                     return false;
                 }
-                match state.parcels.front() {
-                    Some(parcel) => parcel.clone(),
-                    None => return true,
-                }
+                let Some(parcel) = state.parcels.front().cloned() else {
+                    return true;
+                };
+                state.sending = true;
+                parcel
             };
             let result = client.export(&parcel.path, parcel.body.clone()).await;
             let mut state = lock(&self.0);
+            state.sending = false;
+            state.answered |= result.is_ok();
             match result {
                 Ok((status, answer)) if status.is_success() => {
                     let refused = rejected_items(&answer).min(parcel.spans);

@@ -139,6 +139,10 @@ where
         }));
     }
     let (schedule, width) = plan(&work, &options);
+    if let Some(metrics) = telemetry.metrics() {
+        let queues = work.iter().flatten().map(|work| work.queue.as_deref());
+        metrics.consumed(&options.attributes.operation, queues);
+    }
 
     let mut context_options = options.context.clone();
     if !telemetry.knows_deferred() {
@@ -291,7 +295,7 @@ impl<F> Driver<F> {
             let waiting = self.invocation.telemetry.waiting();
             if flushing.is_none() && waiting >= flush_from {
                 let telemetry = self.invocation.telemetry.clone();
-                flushing = Some(Box::pin(async move { telemetry.flush().await }));
+                flushing = Some(Box::pin(async move { telemetry.flush_spans().await }));
             }
             if self.clock.stop_at.is_some_and(|at| Instant::now() >= at) {
                 self.schedule.stop();

@@ -14,6 +14,7 @@ use opentelemetry::{Context, KeyValue};
 use super::failure::Failure;
 use super::options::Options;
 use crate::consumer_span::{self, Queue};
+use crate::metrics::Processing;
 use crate::parent::RecordContext;
 use crate::runtime::Driven;
 use crate::sampler::DeferredDecision;
@@ -43,6 +44,8 @@ pub(super) fn ambient() -> Context {
 pub(super) struct OpenSpan {
     pub(super) cx: Context,
     ended: AtomicBool,
+    /// Of a record's span: when it began, and the metric that is as long as it.
+    measured: Option<(SystemTime, Processing)>,
 }
 
 impl OpenSpan {
@@ -50,6 +53,7 @@ impl OpenSpan {
         Self {
             cx,
             ended: AtomicBool::new(false),
+            measured: None,
         }
     }
 
@@ -65,7 +69,12 @@ impl OpenSpan {
             let description = detail.clone().unwrap_or_else(|| error_type.clone());
             span.set_status(Status::error(description));
         }
-        span.end_with_timestamp(SystemTime::now());
+        let now = SystemTime::now();
+        span.end_with_timestamp(now);
+        if let Some((started, processing)) = &self.measured {
+            let took = now.duration_since(*started).unwrap_or_default();
+            processing.ended(took, failure.map(|failure| &failure.error_type));
+        }
     }
 }
 
@@ -148,9 +157,13 @@ pub(super) fn start_record(
         .start_with_context(tracer, &parent);
     // On top of what was current, not of the parent: the mark of a deferred decision must not be
     // inherited, and the baggage is the record's own.
-    Some(OpenSpan::new(
-        record.processing_context(&base.with_span(span)),
-    ))
+    let mut open = OpenSpan::new(record.processing_context(&base.with_span(span)));
+    let operation = &options.attributes.operation;
+    let processing = telemetry
+        .metrics()
+        .and_then(|metrics| metrics.processing(operation, queue));
+    open.measured = processing.map(|processing| (now, processing));
+    Some(open)
 }
 
 /// Starts the span of the batch.

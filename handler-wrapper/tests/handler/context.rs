@@ -40,14 +40,20 @@ async fn tracing_and_opentelemetry_spans_are_children_of_the_record_at_any_depth
                 .await
                 .unwrap();
             let task = tracer.clone();
-            tokio::spawn(async move { drop(task.start("spawned api")) }.in_current_span()).await.unwrap();
-            tokio::spawn(async { info_span!("spawned in context").in_scope(|| {}) }.with_current_context())
+            tokio::spawn(async move { drop(task.start("spawned api")) }.in_current_span())
                 .await
                 .unwrap();
+            tokio::spawn(
+                async { info_span!("spawned in context").in_scope(|| {}) }.with_current_context(),
+            )
+            .await
+            .unwrap();
             Ok::<(), String>(())
         }
     };
-    let handler = traced_sqs_handler(process).telemetry(&collector.telemetry).concurrency(4);
+    let handler = traced_sqs_handler(process)
+        .telemetry(&collector.telemetry)
+        .concurrency(4);
     let messages = (1..=4).map(|n| message(&format!("m{n}"), "").from_producer(n, true));
     call(&handler, event(messages)).await.unwrap();
 
@@ -74,8 +80,16 @@ async fn tracing_and_opentelemetry_spans_are_children_of_the_record_at_any_depth
         .map(|s| parent_of(s.parent_span_id).unwrap().name.to_string())
         .collect();
     parents.sort();
-    assert_eq!(parents, ["api", "api", "api", "api", "outer", "outer", "outer", "outer"]);
-    assert!(!spans.iter().any(|s| s.name == "record"), "the anchor is not exported");
+    assert_eq!(
+        parents,
+        [
+            "api", "api", "api", "api", "outer", "outer", "outer", "outer"
+        ]
+    );
+    assert!(
+        !spans.iter().any(|s| s.name == "record"),
+        "the anchor is not exported"
+    );
 }
 
 #[tokio::test]
@@ -87,10 +101,19 @@ async fn without_any_subscriber_the_api_still_finds_the_record() {
         async { Ok::<(), String>(()) }
     };
     let handler = traced_sqs_handler(process).telemetry(&collector.telemetry);
-    call(&handler, event([message("m", "").from_producer(1, true)])).await.unwrap();
+    call(&handler, event([message("m", "").from_producer(1, true)]))
+        .await
+        .unwrap();
     let record = collector.records()["m"].span_context.span_id();
     let spans = collector.spans();
-    assert_eq!(spans.iter().find(|s| s.name == "api").unwrap().parent_span_id, record);
+    assert_eq!(
+        spans
+            .iter()
+            .find(|s| s.name == "api")
+            .unwrap()
+            .parent_span_id,
+        record
+    );
 }
 
 #[tokio::test]
@@ -123,17 +146,25 @@ async fn baggage_is_each_records_own() {
             let log = Arc::clone(&log);
             async move {
                 tokio::task::yield_now().await;
-                let tenant = Context::current().baggage().get("tenant").map(ToString::to_string);
+                let tenant = Context::current()
+                    .baggage()
+                    .get("tenant")
+                    .map(ToString::to_string);
                 log.lock().unwrap().push(tenant);
                 Ok::<(), String>(())
             }
         };
-        let handler =
-            traced_sqs_handler(process).telemetry(&collector.telemetry).trust_baggage(trust);
+        let handler = traced_sqs_handler(process)
+            .telemetry(&collector.telemetry)
+            .trust_baggage(trust);
         let messages = [
-            message("a", "").from_producer(1, true).attribute("baggage", "tenant=one"),
+            message("a", "")
+                .from_producer(1, true)
+                .attribute("baggage", "tenant=one"),
             message("b", "").from_producer(2, true),
-            message("c", "").from_producer(3, true).attribute("baggage", "tenant=three"),
+            message("c", "")
+                .from_producer(3, true)
+                .attribute("baggage", "tenant=three"),
         ];
         call(&handler, event(messages)).await.unwrap();
         let names = format!("{:?}", collector.spans());
@@ -141,6 +172,9 @@ async fn baggage_is_each_records_own() {
         let seen = seen.lock().unwrap().clone();
         seen
     };
-    assert_eq!(run(true).await, [Some("one".to_owned()), None, Some("three".to_owned())]);
+    assert_eq!(
+        run(true).await,
+        [Some("one".to_owned()), None, Some("three".to_owned())]
+    );
     assert_eq!(run(false).await, [None, None, None]);
 }

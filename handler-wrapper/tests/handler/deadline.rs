@@ -45,10 +45,18 @@ async fn by_default_open_spans_are_told_in_time_and_nothing_else_changes() {
         .telemetry(&collector.telemetry)
         .batch_span(BatchSpan::Always)
         .partial_batch();
-    let batch = [message("quick", ""), message("slow", "slow"), message("after", "")];
+    let batch = [
+        message("quick", ""),
+        message("slow", "slow"),
+        message("after", ""),
+    ];
     let started = Instant::now();
     let running = tokio::spawn(async move {
-        call(&handler, event_with_deadline(batch, Duration::from_secs(10))).await
+        call(
+            &handler,
+            event_with_deadline(batch, Duration::from_secs(10)),
+        )
+        .await
     });
     // 20 % of the limit would be two seconds: one at most.
     tokio::time::sleep(Duration::from_millis(8_900)).await;
@@ -59,11 +67,19 @@ async fn by_default_open_spans_are_told_in_time_and_nothing_else_changes() {
     assert_eq!(error(&collector.records()["quick"]), None);
 
     gate.notify_one();
-    assert_eq!(running.await.unwrap(), Ok(vec![]), "the answer is the processor's");
+    assert_eq!(
+        running.await.unwrap(),
+        Ok(vec![]),
+        "the answer is the processor's"
+    );
     // `records` fails on a second span of the same message.
     assert_eq!(collector.records().len(), 3);
     assert_eq!(error(&collector.records()["after"]), None);
-    assert_eq!(error(&collector.records()["slow"]), timeout(), "what was told stays");
+    assert_eq!(
+        error(&collector.records()["slow"]),
+        timeout(),
+        "what was told stays"
+    );
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 
@@ -89,8 +105,9 @@ async fn watching_can_be_turned_off_and_needs_a_deadline() {
     for (observe, left) in [(false, 10_u64), (true, 0), (true, 3 * 60 * 60)] {
         let (gate, process) = gated();
         let collector = Collector::new();
-        let handler =
-            traced_sqs_handler(process).telemetry(&collector.telemetry).observe_deadline(observe);
+        let handler = traced_sqs_handler(process)
+            .telemetry(&collector.telemetry)
+            .observe_deadline(observe);
         let batch = [message("slow", "slow")];
         let event = event_with_deadline(batch, Duration::from_secs(left));
         let running = tokio::spawn(async move { call(&handler, event).await });
@@ -143,12 +160,22 @@ async fn a_running_record_is_dropped_at_the_margin_when_asked() {
         .telemetry(&collector.telemetry)
         .partial_batch()
         .cancel_at_deadline(Duration::from_secs(2));
-    let batch = [message("quick", ""), message("slow", "slow"), message("late", "")];
+    let batch = [
+        message("quick", ""),
+        message("slow", "slow"),
+        message("late", ""),
+    ];
     let started = Instant::now();
     let event = event_with_deadline(batch, Duration::from_secs(10));
-    assert_eq!(call(&handler, event).await, Ok(vec!["slow".to_owned(), "late".to_owned()]));
+    assert_eq!(
+        call(&handler, event).await,
+        Ok(vec!["slow".to_owned(), "late".to_owned()])
+    );
     let took = started.elapsed();
-    assert!(took >= Duration::from_millis(7_900) && took < Duration::from_secs(9), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(7_900) && took < Duration::from_secs(9),
+        "{took:?}"
+    );
     let records = collector.records();
     assert_eq!(error(&records["slow"]), timeout());
     assert_eq!(records.len(), 2);
@@ -163,7 +190,10 @@ async fn a_margin_longer_than_the_limit_starts_nothing() {
         .partial_batch()
         .stop_before_deadline(Duration::from_secs(60));
     let event = event_with_deadline([message("a", "")], Duration::from_secs(10));
-    assert_eq!(call(&handler, event).await, Err("AllRecordsFailed".to_owned()));
+    assert_eq!(
+        call(&handler, event).await,
+        Err("AllRecordsFailed".to_owned())
+    );
     assert!(collector.spans().is_empty());
 }
 
@@ -175,10 +205,18 @@ async fn an_invocation_that_is_dropped_ends_its_spans() {
         .telemetry(&collector.telemetry)
         .batch_span(BatchSpan::Always)
         .concurrency(2);
-    let batch = [message("quick", ""), message("slow", "slow"), message("slow2", "slow")];
+    let batch = [
+        message("quick", ""),
+        message("slow", "slow"),
+        message("slow2", "slow"),
+    ];
     let event = event_with_deadline(batch, Duration::from_secs(10));
     let calling = call(&handler, event);
-    assert!(tokio::time::timeout(Duration::from_secs(1), calling).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), calling)
+            .await
+            .is_err()
+    );
     let cancelled = Some(("cancelled".to_owned(), "cancelled".to_owned()));
     let records = collector.records();
     assert_eq!(error(&records["slow"]), cancelled);

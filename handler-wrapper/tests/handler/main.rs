@@ -3,6 +3,7 @@
 mod answers;
 mod context;
 mod deadline;
+mod export;
 mod order;
 mod properties;
 mod spans;

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::{
-    FutureExt, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceId, Tracer, TracerProvider,
+    FutureExt, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceId, Tracer,
+    TracerProvider,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SpanData};
@@ -21,17 +22,25 @@ fn trace(n: u64) -> TraceId {
 }
 
 fn linked(span: &SpanData) -> Vec<TraceId> {
-    span.links.iter().map(|link| link.span_context.trace_id()).collect()
+    span.links
+        .iter()
+        .map(|link| link.span_context.trace_id())
+        .collect()
 }
 
 fn sent_by(range: std::ops::RangeInclusive<u64>) -> Vec<Message> {
-    range.map(|n| message(&format!("m{n}"), "").from_producer(n, true)).collect()
+    range
+        .map(|n| message(&format!("m{n}"), "").from_producer(n, true))
+        .collect()
 }
 
 /// Runs `work` under a SERVER span, as a layer for invocation spans would, and returns its context.
 async fn under_server<W: Future>(collector: &Collector, work: W) -> (SpanContext, W::Output) {
     let tracer = collector.provider.tracer("server");
-    let span = tracer.span_builder("function").with_kind(SpanKind::Server).start(&tracer);
+    let span = tracer
+        .span_builder("function")
+        .with_kind(SpanKind::Server)
+        .start(&tracer);
     let cx = Context::new().with_span(span);
     let output = work.with_context(cx.clone()).await;
     (cx.span().span_context().clone(), output)
@@ -59,7 +68,11 @@ async fn a_record_continues_its_producers_trace_and_links_to_it() {
             Some("https://opentelemetry.io/schemas/1.44.0")
         );
     }
-    assert_eq!(collector.spans().len(), 3, "no span around records that belong elsewhere");
+    assert_eq!(
+        collector.spans().len(),
+        3,
+        "no span around records that belong elsewhere"
+    );
 }
 
 #[tokio::test]
@@ -85,18 +98,30 @@ async fn under_a_server_span_records_link_to_the_batch_and_the_batch_to_the_reco
     assert_eq!(batch.name, "process orders");
     assert_eq!(batch.span_kind, SpanKind::Consumer);
     assert_eq!(linked(batch), [trace(1), trace(2)]);
-    let ids: Vec<_> = batch.links.iter().map(|link| link.attributes.clone()).collect();
+    let ids: Vec<_> = batch
+        .links
+        .iter()
+        .map(|link| link.attributes.clone())
+        .collect();
     assert_eq!(ids[0], [KeyValue::new("messaging.message.id", "m1")]);
-    assert_eq!(value(batch, "messaging.batch.message_count"), Some(3.into()));
+    assert_eq!(
+        value(batch, "messaging.batch.message_count"),
+        Some(3.into())
+    );
     assert_eq!(value(batch, "messaging.message.id"), None);
 
     let records = collector.records();
     assert_eq!(records["m1"].parent_span_id, SpanId::from(1));
     assert_eq!(linked(&records["m1"]), [trace(1), server.trace_id()]);
-    assert_eq!(records["m1"].links[1].span_context.span_id(), batch.span_context.span_id());
+    assert_eq!(
+        records["m1"].links[1].span_context.span_id(),
+        batch.span_context.span_id()
+    );
     // Without a context of its own a record belongs to the batch.
     assert_eq!(records["m3"].parent_span_id, batch.span_context.span_id());
-    assert!(batch.end_time >= records["m3"].end_time && batch.start_time <= records["m1"].start_time);
+    assert!(
+        batch.end_time >= records["m3"].end_time && batch.start_time <= records["m1"].start_time
+    );
 }
 
 #[tokio::test]
@@ -105,7 +130,10 @@ async fn one_record_under_a_server_span_needs_no_batch_span() {
     let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry);
     let (server, _) = under_server(&collector, call(&handler, event(sent_by(1..=1)))).await;
     assert!(collector.batches().is_empty());
-    assert_eq!(linked(&collector.records()["m1"]), [trace(1), server.trace_id()]);
+    assert_eq!(
+        linked(&collector.records()["m1"]),
+        [trace(1), server.trace_id()]
+    );
 }
 
 #[tokio::test]
@@ -139,8 +167,9 @@ async fn the_batch_span_comes_when_it_is_wanted() {
 #[tokio::test]
 async fn linked_records_are_children_of_the_batch() {
     let collector = Collector::new();
-    let handler =
-        traced_sqs_handler(fine).telemetry(&collector.telemetry).relation(Relation::Link);
+    let handler = traced_sqs_handler(fine)
+        .telemetry(&collector.telemetry)
+        .relation(Relation::Link);
     call(&handler, event(sent_by(1..=2))).await.unwrap();
     let batch = &collector.batches()[0];
     assert_eq!(batch.parent_span_id, SpanId::INVALID);
@@ -178,7 +207,11 @@ async fn at_the_link_limit_equal_contexts_count_once_and_the_rest_is_counted() {
     // A producer without a span for each message: all have one context.
     let same = |id: usize| message(&format!("same{id}"), "").from_producer(9, true);
     call(&handler, event((0..128).map(same))).await.unwrap();
-    assert_eq!(collector.batches()[0].links.len(), 128, "at the limit nothing is left out");
+    assert_eq!(
+        collector.batches()[0].links.len(),
+        128,
+        "at the limit nothing is left out"
+    );
 
     let collector = Collector::new();
     let handler = handler.telemetry(&collector.telemetry);
@@ -194,16 +227,22 @@ async fn at_the_link_limit_equal_contexts_count_once_and_the_rest_is_counted() {
 #[tokio::test]
 async fn an_old_message_is_linked_and_not_continued() {
     let collector = Collector::new();
-    let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry).context(ContextOptions {
-        max_parent_age: Some(Duration::from_secs(3600)),
-        ..ContextOptions::default()
-    });
+    let handler = traced_sqs_handler(fine)
+        .telemetry(&collector.telemetry)
+        .context(ContextOptions {
+            max_parent_age: Some(Duration::from_secs(3600)),
+            ..ContextOptions::default()
+        });
     let sent = |ago: u64| {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - Duration::from_secs(ago);
         at.as_millis().to_string()
     };
-    let young = message("young", "").from_producer(1, true).set("/attributes/SentTimestamp", sent(60));
-    let old = message("old", "").from_producer(2, true).set("/attributes/SentTimestamp", sent(7200));
+    let young = message("young", "")
+        .from_producer(1, true)
+        .set("/attributes/SentTimestamp", sent(60));
+    let old = message("old", "")
+        .from_producer(2, true)
+        .set("/attributes/SentTimestamp", sent(7200));
     call(&handler, event([young, old])).await.unwrap();
     let records = collector.records();
     assert_eq!(records["young"].parent_span_id, SpanId::from(1));
@@ -216,7 +255,9 @@ async fn a_second_context_is_linked() {
     let collector = Collector::new();
     let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry);
     let header = "Root=1-00000000-000000000000000000000007;Parent=0000000000000007;Sampled=1";
-    let both = message("m", "").from_producer(1, true).set("/attributes/AWSTraceHeader", header);
+    let both = message("m", "")
+        .from_producer(1, true)
+        .set("/attributes/AWSTraceHeader", header);
     call(&handler, event([both])).await.unwrap();
     let span = &collector.records()["m"];
     assert_eq!(span.span_context.trace_id(), trace(1));
@@ -253,12 +294,17 @@ fn orders() -> [Message; 4] {
 #[tokio::test]
 async fn an_error_is_told_by_its_type_and_nothing_more() {
     let collector = Collector::new();
-    let handler = traced_sqs_handler(order).telemetry(&collector.telemetry).partial_batch();
+    let handler = traced_sqs_handler(order)
+        .telemetry(&collector.telemetry)
+        .partial_batch();
     call(&handler, event(orders())).await.unwrap();
     let records = collector.records();
     let by_type = "handler::spans::OrderError".to_owned();
     assert_eq!(error(&records["card"]), Some((by_type.clone(), by_type)));
-    assert_eq!(error(&records["panic"]), Some(("panic".to_owned(), "panic".to_owned())));
+    assert_eq!(
+        error(&records["panic"]),
+        Some(("panic".to_owned(), "panic".to_owned()))
+    );
     assert_eq!(error(&records["fine"]), None);
     assert!(records.values().all(|span| span.events.is_empty()));
     assert!(!format!("{records:?}").contains("4111"));
@@ -282,25 +328,44 @@ async fn types_and_texts_of_errors_can_be_chosen() {
         OrderError::Card(_) => "card".into(),
     };
     let collector = Collector::new();
-    let plain = traced_sqs_handler(order).telemetry(&collector.telemetry).error_type(name);
+    let plain = traced_sqs_handler(order)
+        .telemetry(&collector.telemetry)
+        .error_type(name);
     let _ = call(&plain, event(orders())).await;
     let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
     assert_eq!(error(&collector.records()["card"]), pair("card", "card"));
 
     let collector = Collector::new();
-    let texts = traced_sqs_handler(order).telemetry(&collector.telemetry).error_type(name).error_message();
+    let texts = traced_sqs_handler(order)
+        .telemetry(&collector.telemetry)
+        .error_type(name)
+        .error_message();
     let _ = call(&texts, event(orders())).await;
-    assert_eq!(error(&collector.records()["card"]), pair("card", "card 4111"));
-    assert_eq!(error(&collector.records()["stock"]), pair("out_of_stock", "out of stock"));
+    assert_eq!(
+        error(&collector.records()["card"]),
+        pair("card", "card 4111")
+    );
+    assert_eq!(
+        error(&collector.records()["stock"]),
+        pair("out_of_stock", "out of stock")
+    );
 
     let collector = Collector::new();
     let redacted = traced_sqs_handler(order)
         .telemetry(&collector.telemetry)
         .error_type(name)
-        .error_detail(|error: &OrderError| matches!(error, OrderError::Card(_)).then(|| "card ****".into()));
+        .error_detail(|error: &OrderError| {
+            matches!(error, OrderError::Card(_)).then(|| "card ****".into())
+        });
     let _ = call(&redacted, event(orders())).await;
-    assert_eq!(error(&collector.records()["card"]), pair("card", "card ****"));
-    assert_eq!(error(&collector.records()["stock"]), pair("out_of_stock", "out_of_stock"));
+    assert_eq!(
+        error(&collector.records()["card"]),
+        pair("card", "card ****")
+    );
+    assert_eq!(
+        error(&collector.records()["stock"]),
+        pair("out_of_stock", "out_of_stock")
+    );
 }
 
 #[tokio::test]
@@ -318,7 +383,11 @@ async fn the_batch_span_is_an_error_only_when_the_invocation_is() {
         if partial {
             handler = handler.partial_batch();
         }
-        let _ = call(&handler, event(bodies.iter().map(|body| message(body, body)))).await;
+        let _ = call(
+            &handler,
+            event(bodies.iter().map(|body| message(body, body))),
+        )
+        .await;
         let error = error(&collector.batches()[0]).map(|(error_type, _)| error_type);
         assert_eq!(error.as_deref(), expected, "{partial} {bodies:?}");
     }
@@ -329,9 +398,16 @@ async fn hooks_name_spans_and_add_attributes() {
     let collector = Collector::new();
     let handler = traced_sqs_handler(fine)
         .telemetry(&collector.telemetry)
-        .span_name(|m: &SqsMessage| (m.body.as_deref() == Some("named")).then(|| "handle order".into()))
+        .span_name(|m: &SqsMessage| {
+            (m.body.as_deref() == Some("named")).then(|| "handle order".into())
+        })
         .span_attributes(|m: &SqsMessage| vec![KeyValue::new("app.body", m.body.clone().unwrap())]);
-    call(&handler, event([message("a", "named"), message("b", "plain")])).await.unwrap();
+    call(
+        &handler,
+        event([message("a", "named"), message("b", "plain")]),
+    )
+    .await
+    .unwrap();
     let records = collector.records();
     assert_eq!(records["a"].name, "handle order");
     assert_eq!(records["b"].name, "process orders");
@@ -378,20 +454,37 @@ async fn a_decision_that_was_left_to_us_is_made_by_our_root_sampler() {
         assert!(records.contains_key("yes") && !records.contains_key("ours-no"));
         assert_eq!(records.contains_key("deferred"), expected);
         assert_eq!(records.contains_key("asked"), expected);
-        assert_eq!(records.contains_key("no"), expected, "nobody's decision: ours");
+        assert_eq!(
+            records.contains_key("no"),
+            expected,
+            "nobody's decision: ours"
+        );
         if expected {
             assert_eq!(records["deferred"].span_context.trace_id(), trace(1));
             assert_eq!(records["deferred"].parent_span_id, SpanId::from(1));
             assert_ne!(records["no"].span_context.trace_id(), trace(4));
-            assert_eq!(text(&records["no"], "throughline.context.source").unwrap(), "xray_unsampled");
+            assert_eq!(
+                text(&records["no"], "throughline.context.source").unwrap(),
+                "xray_unsampled"
+            );
         }
         let spans = collector.spans();
         let children = spans.iter().filter(|s| s.name == "child");
         for child in children.clone() {
-            let parent = spans.iter().find(|s| s.span_context.span_id() == child.parent_span_id);
-            assert_eq!(parent.unwrap().name, "process orders", "no child without its record");
+            let parent = spans
+                .iter()
+                .find(|s| s.span_context.span_id() == child.parent_span_id);
+            assert_eq!(
+                parent.unwrap().name,
+                "process orders",
+                "no child without its record"
+            );
         }
-        assert_eq!(children.count(), records.len(), "every child of a kept record is kept");
+        assert_eq!(
+            children.count(),
+            records.len(),
+            "every child of a kept record is kept"
+        );
     }
 }
 
@@ -400,7 +493,12 @@ async fn a_provider_that_cannot_decide_gets_links_instead() {
     let collector = Collector::new();
     let telemetry = Telemetry::from_provider(collector.provider.clone());
     let handler = traced_sqs_handler(fine).telemetry(&telemetry);
-    call(&handler, event([xray("m", 1, ""), xray("n", 2, ";Sampled=1")])).await.unwrap();
+    call(
+        &handler,
+        event([xray("m", 1, ""), xray("n", 2, ";Sampled=1")]),
+    )
+    .await
+    .unwrap();
     let records = collector.records();
     assert_ne!(records["m"].span_context.trace_id(), trace(1));
     assert_eq!(linked(&records["m"]), [trace(1)]);
@@ -408,10 +506,12 @@ async fn a_provider_that_cannot_decide_gets_links_instead() {
 
     // The user's own choice is kept where the sampler can decide.
     let collector = Collector::new();
-    let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry).context(ContextOptions {
-        deferred: Deferred::Link,
-        ..ContextOptions::default()
-    });
+    let handler = traced_sqs_handler(fine)
+        .telemetry(&collector.telemetry)
+        .context(ContextOptions {
+            deferred: Deferred::Link,
+            ..ContextOptions::default()
+        });
     call(&handler, event([xray("m", 1, "")])).await.unwrap();
     assert_eq!(linked(&collector.records()["m"]), [trace(1)]);
 }
@@ -427,8 +527,14 @@ async fn a_retry_is_a_sibling_of_the_first_attempt() {
     }
     let spans = collector.spans();
     assert_eq!(spans.len(), 2);
-    assert!(spans.iter().all(|span| span.parent_span_id == SpanId::from(5)));
-    let counts: Vec<_> =
-        spans.iter().map(|s| value(s, "throughline.message.receive_count").unwrap()).collect();
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.parent_span_id == SpanId::from(5))
+    );
+    let counts: Vec<_> = spans
+        .iter()
+        .map(|s| value(s, "throughline.message.receive_count").unwrap())
+        .collect();
     assert_eq!(counts, [1.into(), 2.into()]);
 }
