@@ -4,21 +4,28 @@
 
 mod config;
 mod log_settings;
+#[cfg(feature = "metrics")]
+mod metric_settings;
 mod resource;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lambda_runtime::Error;
 use opentelemetry::InstrumentationScope;
+#[cfg(feature = "metrics")]
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{Config, SdkTracer, SdkTracerProvider};
 use tokio::sync::OnceCell;
 
 use crate::consumer_span::SCHEMA_URL;
+#[cfg(feature = "metrics")]
+use crate::export::Points;
 use crate::export::{Buffer, Client, Pipeline, SpanCounts, Target};
 use crate::ids::Ids;
+use crate::metrics::Instruments;
 use crate::sampler::DecideDeferred;
 use config::Environment;
 
@@ -67,6 +74,9 @@ struct Tracing {
     tracer: SdkTracer,
     /// Our generator, if the provider has it.
     ids: Option<Ids>,
+    instruments: Instruments,
+    #[cfg(feature = "metrics")]
+    meters: Option<opentelemetry_sdk::metrics::SdkMeterProvider>,
 }
 
 // === impl Telemetry ===
@@ -106,7 +116,7 @@ impl Telemetry {
             environment.target()
         };
         if let Some(target) = target {
-            inner.start(target);
+            inner.start(target, extension);
         }
         Self(Arc::new(inner)).in_background(!environment.in_lambda)
     }
@@ -139,7 +149,10 @@ impl Telemetry {
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };
-        inner.start(Target::endpoint(url).map_err(|error| error.to_string())?);
+        inner.start(
+            Target::endpoint(url).map_err(|error| error.to_string())?,
+            true,
+        );
         Ok(Self(Arc::new(inner)).in_background(!environment.in_lambda))
     }
 
@@ -224,6 +237,10 @@ impl Telemetry {
         self.install_subscriber();
         if let Some(tracing) = &self.0.tracing {
             opentelemetry::global::set_tracer_provider(tracing.provider.clone());
+            #[cfg(feature = "metrics")]
+            if let Some(meters) = &tracing.meters {
+                opentelemetry::global::set_meter_provider(meters.clone());
+            }
         }
     }
 
@@ -256,13 +273,30 @@ impl Telemetry {
 
     pub(crate) async fn flush_within(&self, limit: Duration) {
         if let Some(pipeline) = &self.0.pipeline {
+            let started = Instant::now();
             pipeline.flush(limit).await;
+            pipeline
+                .flush_points(limit.saturating_sub(started.elapsed()))
+                .await;
         } else if let Some(tracing) = &self.0.tracing {
             // `force_flush` blocks its thread; it would block the exporter's own task as well.
             let provider = tracing.provider.clone();
             let flushing = tokio::task::spawn_blocking(move || provider.force_flush());
             let _ = tokio::time::timeout(limit, flushing).await;
         }
+    }
+
+    /// Sends spans that have ended, beside the records that are still running.
+    pub(crate) async fn flush_spans(&self) {
+        match &self.0.pipeline {
+            Some(pipeline) => pipeline.flush(FLUSH_LIMIT).await,
+            None => self.flush().await,
+        }
+    }
+
+    /// The instruments of handlers; `None` when there is nothing to make.
+    pub(crate) fn metrics(&self) -> Option<&Instruments> {
+        self.0.tracing.as_ref().map(|tracing| &tracing.instruments)
     }
 
     /// The last thing of an invocation: sends its spans within what `deadline` leaves, then tells
@@ -333,7 +367,10 @@ impl fmt::Debug for Telemetry {
 
 /// Flushes until nobody has the telemetry any more.
 async fn background(telemetry: Weak<Inner>) {
-    while let Some(full) = telemetry.upgrade().and_then(|t| Some(t.pipeline.as_ref()?.full())) {
+    while let Some(full) = telemetry
+        .upgrade()
+        .and_then(|t| Some(t.pipeline.as_ref()?.full()))
+    {
         let _ = tokio::time::timeout(BACKGROUND_PERIOD, full).await;
         if let Some(inner) = telemetry.upgrade() {
             Telemetry(inner).flush().await;
@@ -383,7 +420,9 @@ impl Inner {
         found.await.as_ref()
     }
 
-    fn start(&mut self, target: Target) {
+    fn start(&mut self, target: Target, same_target: bool) {
+        #[cfg(not(feature = "metrics"))]
+        let _ = same_target;
         let resource = resource::detect();
         let (buffer, ids) = (Buffer::default(), Ids::new());
         let Some(pipeline) = Pipeline::new(buffer.clone(), Client::new(target), &resource) else {
@@ -393,11 +432,35 @@ impl Inner {
         let provider = SdkTracerProvider::builder()
             .with_sampler(DecideDeferred::new(Config::default().sampler))
             .with_id_generator(ids.clone())
-            .with_resource(resource)
+            .with_resource(resource.clone())
             .with_span_processor(buffer)
             .build();
         self.pipeline = Some(pipeline);
         self.tracing = Some(Tracing::new(provider, Some(ids)));
+        #[cfg(feature = "metrics")]
+        self.start_metrics(resource, same_target);
+    }
+
+    #[cfg(feature = "metrics")]
+    fn start_metrics(&mut self, resource: opentelemetry_sdk::Resource, same_target: bool) {
+        let made = metric_settings::read(same_target).and_then(|settings| {
+            Points::new(
+                resource,
+                settings.temporality,
+                settings.own.map(Client::new),
+            )
+        });
+        let (Some(tracing), Some(pipeline)) = (&mut self.tracing, self.pipeline.take()) else {
+            return;
+        };
+        let Some((points, meters)) = made else {
+            tracing.instruments = Instruments::default();
+            self.pipeline = Some(pipeline);
+            return;
+        };
+        tracing.instruments = Instruments::of(&meters.meter_with_scope(scope()));
+        tracing.meters = Some(meters);
+        self.pipeline = Some(pipeline.with_points(points));
     }
 }
 
@@ -408,6 +471,9 @@ impl Tracing {
             provider,
             tracer,
             ids,
+            instruments: Instruments::of_global(),
+            #[cfg(feature = "metrics")]
+            meters: None,
         }
     }
 }

@@ -79,16 +79,14 @@ impl Points {
     /// Sends what was recorded, within `limit`, over `shared` if there is no other way.
     pub(super) async fn flush(&self, shared: &Client, limit: Duration) {
         let quiet = Context::current().with_telemetry_suppressed();
-        let sending = self
-            .send(self.own.as_ref().unwrap_or(shared))
-            .with_context(quiet);
-        if tokio::time::timeout(limit, sending).await.is_err() {
-            self.outbox.on_timeout();
-        }
+        let sending = self.send(self.own.as_ref().unwrap_or(shared)).with_context(quiet);
+        // What it did not get done by then waits for the next flush.
+        let _ = tokio::time::timeout(limit, sending).await;
     }
 
     async fn send(&self, client: &Client) {
         let _turn = self.turn.lock().await;
+        let _attempt = self.outbox.attempt();
         // At most one request waits: while it is not taken, the instruments go on counting, and the
         // next collection has it all.
         if !self.outbox.send(client).await {

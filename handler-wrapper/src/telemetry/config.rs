@@ -70,7 +70,7 @@ impl Environment {
         let (name, target) = match (&self.traces_endpoint, &self.endpoint) {
             (Some(url), _) => (
                 "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                Target::traces_endpoint(url),
+                Target::signal_endpoint(url),
             ),
             (None, Some(url)) => ("OTEL_EXPORTER_OTLP_ENDPOINT", Target::endpoint(url)),
             (None, None) => return None,
@@ -90,7 +90,9 @@ impl Environment {
         if let Some(path) = &self.certificate {
             let trusted = std::fs::read(path).map_or(0, |pem| target.trust(&pem));
             if trusted == 0 {
-                say(&format!("OTEL_EXPORTER_OTLP_CERTIFICATE={path:?} holds no certificate; the public ones are trusted"));
+                say(&format!(
+                    "OTEL_EXPORTER_OTLP_CERTIFICATE={path:?} holds no certificate; the public ones are trusted"
+                ));
             }
         }
         Some(target)
