@@ -221,6 +221,8 @@ impl Buffer {
         let batch = Batch { signal, entries };
         self.in_flight_bytes += batch.cost();
         self.ledger.sent(signal, batch.items());
+        // The parts of a split entry repeat what encloses them, so that together they are larger.
+        self.make_room();
         Some(batch)
     }
 

@@ -518,10 +518,16 @@ impl Lifecycle {
             // A failure that left the breaker closed is not repeated before the next occasion.
             State::Waiting { .. } | State::Invoking(_) if failed => {
                 self.wake_for_probe(facts);
+                if self.settings.managed_instances && self.export_at.is_none() {
+                    self.export_at = Some((facts.elapsed + AGE_MAX, facts.elapsed));
+                }
                 Vec::new()
             }
-            State::Waiting { .. } | State::Invoking(_) => self.export_in_background(facts, false),
-            State::Exited => Vec::new(),
+            // What has come meanwhile is treated like any arrival.
+            State::Waiting { .. } | State::Invoking(_) if facts.waiting_bytes != [0; 3] => {
+                self.on_arrival(facts)
+            }
+            State::Waiting { .. } | State::Invoking(_) | State::Exited => Vec::new(),
         }
     }
 
@@ -641,7 +647,7 @@ impl Lifecycle {
         if due != [false; 3] {
             actions.push(Action::Probe(due));
         }
-        if self.settings.managed_instances {
+        if due == [false; 3] {
             self.wake_for_probe(facts);
         }
         actions
@@ -669,7 +675,7 @@ impl Lifecycle {
         let next = Signal::ALL
             .iter()
             .filter(|signal| {
-                facts.waiting_bytes[signal.index()] > 0 || has_pending(facts, **signal)
+                facts.waiting_bytes[signal.index()] > 0 && !facts.probing[signal.index()]
             })
             .filter_map(|signal| self.breakers.of(*signal).probe_at())
             .map(|at| facts.elapsed + at.saturating_sub(facts.unix))

@@ -66,11 +66,11 @@ fn what_comes_after_the_mark_stays() {
 
 #[test]
 fn the_oldest_makes_room_and_is_counted() {
-    let mut buffer = Buffer::new(2000, 1 << 20);
+    let mut buffer = Buffer::new(1900, 1 << 20);
     let mut dropped = 0;
     for spans in 1..=5 {
         dropped += push(&mut buffer, spans, 100);
-        assert!(buffer.bytes() <= 2000);
+        assert!(buffer.bytes() <= 1900);
     }
     let account = *buffer.ledger().account(Signal::Traces);
     assert_eq!((account.overflow, dropped), (1 + 2, 1 + 2));

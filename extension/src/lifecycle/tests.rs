@@ -638,9 +638,7 @@ fn managed_instances_probe_by_the_clock() {
     play.tick();
     play.exported(FAILED);
     assert_eq!(play.tick(), [Action::Probe(TRACES)]);
-    play.facts.probing = TRACES;
     assert_eq!(play.on(Event::Probed(Signal::Traces, FAILED)), []);
-    play.facts.probing = NO;
     assert_eq!(play.tick(), [Action::Probe(TRACES)]);
     assert_eq!(play.on(Event::Probed(Signal::Traces, Ok(()))), [BACKGROUND]);
 }
