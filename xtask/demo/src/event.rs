@@ -118,7 +118,11 @@ pub async fn run(
     let frame = Frame {
         title: format!("{} from {}", count(records, "record"), file.display()),
         about: format!("One invocation of a consumer that takes any body; {answer}."),
-        verdicts: also(verdicts, "everybody ended in order", struck),
+        verdicts: also(
+            verdicts,
+            "every extension exported all it had received, and ended by itself",
+            struck,
+        ),
     };
     let held = stage.show(frame, &[FUNCTION])?;
     if !held {

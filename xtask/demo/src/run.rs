@@ -54,7 +54,11 @@ pub async fn run(options: &Options, stage: &Stage, queues: &Queues) -> Result<bo
              after {DELIVERIES} deliveries SQS moved it to the dead-letter queue.",
             options.queue.as_str()
         ),
-        verdicts: also(verdicts, "everybody ended in order", struck),
+        verdicts: also(
+            verdicts,
+            "every extension exported all it had received, and ended by itself",
+            struck,
+        ),
     };
     let held = stage.show(frame, &[PRODUCER, CONSUMER, DEAD_LETTERS])?;
     if !held {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use lambda_emulator::{OtlpSink, Sandbox, Timeline};
+use lambda_emulator::{ExitReason, OtlpSink, Sandbox, Timeline};
+
+use serde_json::Value;
 
 use crate::capture;
 use crate::tee::Tee;
@@ -111,15 +113,15 @@ impl Stage {
             let end = sandbox.shutdown("spindown").await;
             for (who, how) in &end.processes {
                 // The runtime ends by a signal; an extension has to end by itself.
-                if matches!(who, lambda_emulator::Who::Extension(_))
-                    && !how.to_string().ends_with(": 0")
-                {
+                let extension = matches!(who, lambda_emulator::Who::Extension(_));
+                if extension && *how != ExitReason::Exited(0) {
                     findings.push(format!(
                         "{}: {who} ended with {how}",
                         sandbox.function_name()
                     ));
                 }
             }
+            findings.extend(ledger_findings(sandbox));
         }
         if let Some(tee) = &self.tee {
             findings.extend(tee.finish().await);
@@ -177,6 +179,25 @@ pub fn print_logs(sandboxes: &[&Sandbox]) {
     for sandbox in sandboxes {
         println!("\nlog of {}:", sandbox.function_name());
         print!("{}", sandbox.log_text());
+    }
+}
+
+/// What the last ledger line of a sandbox's extension does not account for.
+fn ledger_findings(sandbox: &Sandbox) -> Option<String> {
+    let name = sandbox.function_name();
+    let logs = sandbox.logs();
+    let ledgers = logs.iter().rev().filter_map(|line| {
+        let line: Value = serde_json::from_str(&line.text).ok()?;
+        line.get("ledger")?.get("spans").cloned()
+    });
+    let Some(spans) = ledgers.into_iter().next() else {
+        return Some(format!("{name}: the extension wrote no ledger"));
+    };
+    match (spans["received"].as_u64(), spans["exported"].as_u64()) {
+        (Some(received), Some(exported)) if received == exported => None,
+        _ => Some(format!(
+            "{name}: not all that the extension received was exported: {spans}"
+        )),
     }
 }
 

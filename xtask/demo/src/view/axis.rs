@@ -88,7 +88,7 @@ impl Axis {
 }
 
 /// Sorted, turned around where they run backwards, joined where they touch.
-fn merge(stretches: impl IntoIterator<Item = (Nanos, Nanos)>) -> Vec<(Nanos, Nanos)> {
+pub(super) fn merge(stretches: impl IntoIterator<Item = (Nanos, Nanos)>) -> Vec<(Nanos, Nanos)> {
     // A hundred years each way: sums of differences cannot overflow.
     let sane = |nanos: Nanos| nanos.clamp(-3_200_000_000_000_000_000, 3_200_000_000_000_000_000);
     let mut sorted: Vec<_> = stretches

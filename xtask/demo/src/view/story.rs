@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::axis::Axis;
+use super::axis::{self, Axis};
 use super::model::{Capture, Flush, Lane, MarkKind, Nanos, Span};
 
 /// How deep a tree is drawn; what hangs lower is drawn at this depth. Chosen: spans are hostile input.
@@ -96,18 +96,19 @@ impl Story {
             .iter()
             .map(|span| (span.start, span.end))
             .chain(lanes.iter().flat_map(|lane| {
-                let awake = lane
+                let ran = lane
                     .marks
                     .iter()
-                    .filter(|mark| mark.kind != MarkKind::Frozen);
-                awake.map(|mark| (mark.from, mark.to))
+                    .filter(|mark| mark.kind == MarkKind::Invocation);
+                ran.map(|mark| (mark.from, mark.to))
             }))
             .chain(
                 capture
                     .flushes
                     .iter()
                     .map(|flush| (flush.arrived, flush.acknowledged.unwrap_or(flush.arrived))),
-            );
+            )
+            .chain(cold_ends(&lanes));
         let busy = busy.collect();
         let traces = traces(&spans, &lanes);
         Self {
@@ -151,6 +152,17 @@ impl Story {
         services.sort_by_key(|(_, start)| *start);
         services.into_iter().map(|(service, _)| service).collect()
     }
+}
+
+/// The ends of the cold starts, each as a moment: what lies inside of one may be cut, for a start takes many
+/// times as long as the spans that everybody wants to see. Those that overlap count as one.
+fn cold_ends(lanes: &[Lane]) -> Vec<(Nanos, Nanos)> {
+    let marks = lanes.iter().flat_map(|lane| &lane.marks);
+    let starts = marks.filter(|mark| mark.kind == MarkKind::ColdStart);
+    axis::merge(starts.map(|mark| (mark.from, mark.to)))
+        .into_iter()
+        .flat_map(|(from, to)| [(from, from), (to, to)])
+        .collect()
 }
 
 /// Splits spans by trace.
@@ -286,7 +298,12 @@ impl<'a> Family<'a> {
             .map(|&other| spans[other].end)
             .filter(|&end| end <= own.start)
             .max();
-        let from = sent.into_iter().chain(tried).max()?;
+        // Where the sender's clock is ahead, or the message was quicker than the answer to its sender.
+        let from = sent
+            .into_iter()
+            .chain(tried)
+            .max()
+            .unwrap_or(spans[parent].start);
         (from < own.start).then_some((from, own.start))
     }
 }
