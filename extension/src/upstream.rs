@@ -13,6 +13,8 @@ mod http;
 pub mod proxy;
 pub mod retry;
 mod route;
+mod text;
+mod tls;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -153,7 +155,7 @@ impl Upstream {
             };
             let known = routes.iter().position(|route| route.leads_to(destination));
             route_of[signal.index()] = known.unwrap_or_else(|| {
-                routes.push(Route::to(destination));
+                routes.push(Route::to(destination, &settings.proxy));
                 routes.len() - 1
             });
         }
@@ -210,11 +212,12 @@ impl Upstream {
         chunks: Vec<Bytes>,
     ) -> Result<Outcome, String> {
         let headers = self.headers(destination)?;
-        let prepared = match destination.protocol {
+        let mut prepared = match destination.protocol {
             Protocol::HttpProtobuf => http::prepare(destination, headers, chunks),
             Protocol::Grpc => grpc::prepare(signal, destination, headers, chunks),
         }?;
         let route = &self.routes[self.route_of[signal.index()]];
+        route.address(&mut prepared)?;
         match route.exchange(&prepared).await? {
             Ok(answer) => Ok(match destination.protocol {
                 Protocol::HttpProtobuf => http::outcome(signal, &answer, SystemTime::now()),

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +61,7 @@ impl Connection {
             }
             Protocol::Grpc => {
                 let (sender, connection) =
-                    http2::Builder::new(driver.clone()).handshake(io).await?;
+                    http2::Builder::new(driver.executor()).handshake(io).await?;
                 driver.add(async { drop(connection.await) });
                 Sender::Http2(sender)
             }
@@ -152,14 +152,22 @@ async fn read(response: Response<Incoming>) -> Answer {
 ///
 /// It takes the place of an executor: hyper hands its tasks to it, and they run only while a request is polled.
 /// So nothing reads or writes between invocations, and dropping the connection ends all of it at once.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Driver(Arc<Mutex<Vec<Task>>>);
+
+/// What hyper hands tasks to. Tasks hold it themselves, so it must not keep them alive.
+#[derive(Clone)]
+struct Executor(Weak<Mutex<Vec<Task>>>);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 // === impl Driver ===
 
 impl Driver {
+    fn executor(&self) -> Executor {
+        Executor(Arc::downgrade(&self.0))
+    }
+
     fn add(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0
             .lock()
@@ -195,12 +203,17 @@ impl Driver {
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Driver
+// === impl Executor ===
+
+impl<F> hyper::rt::Executor<F> for Executor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.add(task);
+        // Without its driver the connection is gone, and so is the task's purpose.
+        if let Some(tasks) = self.0.upgrade() {
+            Driver(tasks).add(task);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use super::connection::Answer;
 use super::http::{self as otlp_http, AGENT, Prepared};
 use super::retry::{self, Class};
+use super::text::percent_decoded;
 use super::{Compression, Destination, Outcome};
 use crate::otlp::{self, Signal};
 
@@ -75,9 +76,7 @@ pub(super) fn outcome(signal: Signal, answer: &Answer, now: SystemTime) -> Outco
     let Some(code) = text(status, &GRPC_STATUS).and_then(|code| code.parse::<i32>().ok()) else {
         return without_status(signal, answer, now);
     };
-    let message = text(status, &GRPC_MESSAGE)
-        .map(percent_decoded)
-        .unwrap_or_default();
+    let message = text(status, &GRPC_MESSAGE).map(decoded).unwrap_or_default();
     let details = status
         .get(GRPC_STATUS_DETAILS)
         .and_then(|value| value.to_str().ok());
@@ -133,41 +132,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Decodes a `grpc-message`; what is no escape stands for itself.
-fn percent_decoded(message: &str) -> String {
-    let mut out = Vec::with_capacity(message.len());
-    let mut rest = message.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = after.first_chunk::<2>().filter(|_| first == b'%');
-        let hex = escaped.and_then(|two| str::from_utf8(two).ok());
-        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            out.push(byte);
-            rest = &after[2..];
-        } else {
-            out.push(first);
-            rest = after;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+/// Decodes a `grpc-message`.
+fn decoded(message: &str) -> String {
+    String::from_utf8_lossy(&percent_decoded(message)).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_are_percent_decoded() {
-        let table = [
-            ("", ""),
-            ("a b", "a b"),
-            ("%C3%A4%25", "ä%"),
-            ("100%", "100%"),
-            ("%zz%4", "%zz%4"),
-        ];
-        for (encoded, plain) in table {
-            assert_eq!(percent_decoded(encoded), plain);
-        }
-    }
 
     #[test]
     fn deadlines_have_at_most_eight_digits() {

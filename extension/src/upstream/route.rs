@@ -1,12 +1,18 @@
 //! The way to one place: how to connect there, and the connections that are idle.
 
 use std::error::Error;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+use http::Uri;
+use http::header::PROXY_AUTHORIZATION;
+use rustls::ClientConfig;
 
 use super::connect;
 use super::connection::{Answer, Connection};
 use super::http::Prepared;
+use super::proxy::{Proxy, ProxySettings};
+use super::tls;
 use super::{Destination, Endpoint, Protocol, TlsFiles};
 
 /// The age from which an idle connection is replaced on INVOKE.
@@ -23,17 +29,22 @@ pub(super) struct Route {
     endpoint: Endpoint,
     protocol: Protocol,
     tls: TlsFiles,
+    proxy: Result<Option<Proxy>, String>,
+    /// Made at the first connection that needs it; it holds the sessions to resume.
+    tls_config: Mutex<Option<Arc<ClientConfig>>>,
     idle: Mutex<Vec<Connection>>,
 }
 
 // === impl Route ===
 
 impl Route {
-    pub(super) fn to(destination: &Destination) -> Self {
+    pub(super) fn to(destination: &Destination, proxies: &ProxySettings) -> Self {
         Self {
             endpoint: destination.endpoint.clone(),
             protocol: destination.protocol,
             tls: destination.tls.clone(),
+            proxy: proxies.on_the_way_to(&destination.endpoint),
+            tls_config: Mutex::default(),
             idle: Mutex::default(),
         }
     }
@@ -59,6 +70,26 @@ impl Route {
             None => self.connect().await?,
         };
         self.put_idle(connection);
+        Ok(())
+    }
+
+    /// Whether the proxy reads our requests and passes them on, as it does with plain HTTP/1.1;
+    /// everything else goes through a tunnel.
+    fn forwarded(&self) -> Option<&Proxy> {
+        let plain = !self.endpoint.tls && self.protocol == Protocol::HttpProtobuf;
+        self.proxy.as_ref().ok()?.as_ref().filter(|_| plain)
+    }
+
+    /// Changes a request into what a forwarding proxy wants: the whole URL, and credentials.
+    pub(super) fn address(&self, prepared: &mut Prepared) -> Result<(), String> {
+        let Some(proxy) = self.forwarded() else {
+            return Ok(());
+        };
+        let whole = format!("http://{}{}", self.endpoint.authority(), prepared.uri);
+        prepared.uri = Uri::try_from(whole).map_err(|error| error.to_string())?;
+        if let Some(value) = &proxy.authorization {
+            prepared.headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
         Ok(())
     }
 
@@ -95,18 +126,55 @@ impl Route {
     }
 
     fn failed<T>(&self, error: &hyper::Error) -> Result<Result<T, String>, String> {
-        Ok(Err(format!(
-            "{}: {}",
-            self.endpoint.host_and_port(),
-            chain(error)
-        )))
+        let (at, error) = (self.endpoint.host_and_port(), chain(error));
+        match tls::refused_certificate(&error, &at) {
+            Some(why) => Err(why),
+            None => Ok(Err(format!("{at}: {error}"))),
+        }
     }
 
     async fn connect(&self) -> Result<Connection, String> {
-        let stream = connect::tcp(&self.endpoint).await?;
+        let stream = match self.proxy.as_ref().map_err(String::clone)? {
+            None => connect::tcp(&self.endpoint).await?,
+            Some(proxy) => self.connect_by(proxy).await?,
+        };
+        let stream = if self.endpoint.tls {
+            let config = self.tls_config()?;
+            tls::wrap(stream, &self.endpoint.host, config).await?
+        } else {
+            stream
+        };
         Connection::handshake(stream, self.protocol)
             .await
             .map_err(|error| chain(&error))
+    }
+
+    async fn connect_by(&self, proxy: &Proxy) -> Result<connect::Stream, String> {
+        let failed = |why| format!("the proxy cannot be reached: {why}");
+        let mut stream = connect::tcp(&proxy.endpoint).await.map_err(failed)?;
+        if proxy.endpoint.tls {
+            // The public authorities: the user's file is about upstream, not about the proxy.
+            let config = tls::config(&TlsFiles::default(), Protocol::HttpProtobuf)?;
+            stream = tls::wrap(stream, &proxy.endpoint.host, config)
+                .await
+                .map_err(failed)?;
+        }
+        if self.forwarded().is_none() {
+            proxy.tunnel(&mut stream, &self.endpoint).await?;
+        }
+        Ok(stream)
+    }
+
+    fn tls_config(&self) -> Result<Arc<ClientConfig>, String> {
+        let mut config = self
+            .tls_config
+            .lock()
+            .expect("no panic while the lock is held");
+        if let Some(config) = &*config {
+            return Ok(config.clone());
+        }
+        let made = tls::config(&self.tls, self.protocol)?;
+        Ok(config.insert(made).clone())
     }
 
     /// The idle connection that was used last and is still open; the others are dropped when they are not.
@@ -126,7 +194,7 @@ impl Route {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().expect("no panic while the lock is held")
     }
 }
