@@ -239,6 +239,15 @@ const CLOSE_TOGETHER_MIN: u32 = 2;
 /// `adaptive`: spans older than this are flushed at the end of an invocation even in a burst.
 const ADAPTIVE_AGE_MAX: Duration = Duration::from_secs(5);
 
+// === impl Invocation ===
+
+impl Invocation {
+    /// The request's id.
+    pub fn request(&self) -> &str {
+        &self.request
+    }
+}
+
 // === impl Lifecycle ===
 
 impl Lifecycle {

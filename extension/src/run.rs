@@ -2,20 +2,21 @@
 //!
 //! This is the only place that waits for more than one thing.
 
+mod report;
+
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::report::Report;
 use crate::buffer::Buffer;
 use crate::config::{Config, Mistake};
 use crate::flush::{Exporter, REQUEST_BYTES_MAX, unix_now};
 use crate::lambda::extensions_api::{self, Events, Registered};
 use crate::lambda::{RuntimeApi, telemetry_api};
-use crate::ledger::item_name;
 use crate::lifecycle::{Action, Event, Facts, Lifecycle, Settings, SignalSet};
 use crate::log::{self, Level};
 use crate::otlp::Signal;
@@ -24,10 +25,6 @@ use crate::upstream::Upstream;
 
 /// Events of the wrapper and the Telemetry API that wait for the loop.
 const EVENTS_MAX: usize = 256;
-/// Invocations without any OTLP after which a hint is given.
-const HINT_AFTER: u64 = 3;
-/// Least time between two ledger lines about drops.
-const DROP_LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The exit code when Lambda does not take us at all.
 const EXIT_UNREGISTERED: u8 = 1;
@@ -189,10 +186,7 @@ struct Session {
     idle_connection: Option<Events>,
     /// Signals that go somewhere.
     destinations: SignalSet,
-    was_open: SignalSet,
-    invocations: u64,
-    dropped_said: u64,
-    dropped_said_at: Option<Instant>,
+    report: Report,
     exited: bool,
 }
 
@@ -223,10 +217,7 @@ impl Session {
             idle_connection: None,
             destinations: Signal::ALL
                 .map(|signal| config.upstream.destinations[signal.index()].is_some()),
-            was_open: [false; 3],
-            invocations: 0,
-            dropped_said: 0,
-            dropped_said_at: None,
+            report: Report::default(),
             exited: false,
         }
     }
@@ -264,9 +255,11 @@ impl Session {
 
     fn on(&mut self, event: Event) {
         if matches!(event, Event::Invoke { .. }) {
-            self.on_invocation();
+            let buffer = lock(&self.buffer);
+            self.report.on_invocation(&buffer);
         }
         let facts = self.facts();
+        let before = self.lifecycle.state().clone();
         let actions = self.lifecycle.on(&event, &facts);
         if log::enabled(Level::Trace) && (event != Event::Arrival || !actions.is_empty()) {
             let fields = [
@@ -279,12 +272,16 @@ impl Session {
         for action in actions {
             self.act(action);
         }
-        self.say_outages();
-        self.say_drops();
+        let buffer = lock(&self.buffer);
+        self.report.on_event(&before, &event, self.lifecycle.state(), &buffer);
+        self.report.on_breakers(&self.lifecycle, |signal| self.exporter.failure(signal));
+        if !self.exited {
+            self.report.on_drops(&buffer);
+        }
     }
 
     fn facts(&self) -> Facts {
-        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = lock(&self.buffer);
         let mut facts = Facts {
             elapsed: self.begun.elapsed(),
             unix: unix_now(),
@@ -333,87 +330,21 @@ impl Session {
 
     /// Signals that have come so far and go somewhere; spans are expected from the beginning.
     fn in_use(&self) -> SignalSet {
-        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = lock(&self.buffer);
         let received =
             |signal| signal == Signal::Traces || buffer.ledger().account(signal).received > 0;
         Signal::ALL.map(|signal| self.destinations[signal.index()] && received(signal))
     }
 
-    fn on_invocation(&mut self) {
-        self.invocations += 1;
-        let buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let nothing = Signal::ALL
-            .iter()
-            .all(|signal| buffer.ledger().account(*signal).received == 0);
-        if nothing && self.invocations == HINT_AFTER + 1 {
-            let text = "no OTLP has come in three invocations: is the function's SDK pointed at localhost, \
-                        and not at the upstream endpoint itself?";
-            log::line(Level::Warn, text, &[]);
-        }
-    }
-
-    /// One line when upstream stops answering, one when it is back.
-    fn say_outages(&mut self) {
-        for signal in Signal::ALL {
-            let open = self.lifecycle.breakers().of(signal).is_open();
-            if std::mem::replace(&mut self.was_open[signal.index()], open) == open {
-                continue;
-            }
-            if open {
-                let fields = [
-                    ("signal", item_name(signal).into()),
-                    ("reason", self.exporter.failure(signal).into()),
-                ];
-                log::line(
-                    Level::Warn,
-                    "upstream does not take telemetry; invocations go on without it",
-                    &fields,
-                );
-            } else {
-                log::line(
-                    Level::Info,
-                    "upstream is back",
-                    &[("signal", item_name(signal).into())],
-                );
-            }
-        }
-    }
-
-    /// The ledger whenever something was dropped, but not for each request of a flood.
-    fn say_drops(&mut self) {
-        let dropped = self
-            .buffer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ledger()
-            .dropped();
-        let quiet = self
-            .dropped_said_at
-            .is_none_or(|at| at.elapsed() >= DROP_LINE_EVERY);
-        if dropped > self.dropped_said && quiet && !self.exited {
-            self.dropped_said = dropped;
-            self.dropped_said_at = Some(Instant::now());
-            self.say_ledger(Level::Warn);
-        }
-    }
-
-    fn say_ledger(&self, level: Level) {
-        let ledger = self
-            .buffer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ledger()
-            .to_json();
-        log::line(level, "ledger", &[("ledger", ledger)]);
-    }
-
     fn exit(&mut self) {
         self.exporter.recall();
-        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = lock(&self.buffer);
         buffer.drop_all();
-        let lost = buffer.ledger().dropped() > 0;
-        drop(buffer);
-        self.say_ledger(if lost { Level::Warn } else { Level::Info });
+        report::say_ledger(&buffer);
         self.exited = true;
     }
+}
+
+fn lock(buffer: &Mutex<Buffer>) -> MutexGuard<'_, Buffer> {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }

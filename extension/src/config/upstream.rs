@@ -209,7 +209,7 @@ fn endpoint(
         };
         match parse_endpoint(text, is_base.then_some(signal), protocol) {
             Ok(endpoint) if is_own_receiver(&endpoint, own_ports) => {
-                refused = refused.or(Some(name.to_owned()))
+                refused = refused.or(Some(name.to_owned()));
             }
             Ok(endpoint) => return Some(endpoint),
             Err(why) => once(reader, name, &why),

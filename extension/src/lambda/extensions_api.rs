@@ -75,7 +75,7 @@ pub async fn register(
             Err(error) if tries + 1 >= REGISTER_TRIES => return Err(error),
             // The crate's error is text only; 403 is the answer to an event type that is not allowed here.
             Err(error) if invoke_events && error.to_string().contains("403") => {
-                invoke_events = false
+                invoke_events = false;
             }
             Err(_) => {
                 tokio::time::sleep(pause).await;

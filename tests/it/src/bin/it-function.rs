@@ -5,7 +5,10 @@
 //! that many items in each of so many requests, each item with so many bytes of padding, so many milliseconds of
 //! work before the answer, and, with `late_ms`, one more span from a thread of its own that long after the answer.
 //! `HELLO=1` makes it say hello and complete.
-#![allow(clippy::unwrap_used, reason = "a panic is a failed test, seen in its log")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is a failed test, seen in its log"
+)]
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,21 +22,44 @@ fn main() {
     let api = env::var("AWS_LAMBDA_RUNTIME_API").unwrap();
     let hello = env::var("HELLO").is_ok_and(|value| value == "1");
     if hello {
-        let _ = post(&receiver(), "/throughline/v1/hello", "application/json", b"{\"v\":1}");
+        let _ = post(
+            &receiver(),
+            "/throughline/v1/hello",
+            "application/json",
+            b"{\"v\":1}",
+        );
     }
     for number in 0.. {
         let next = call(&api, "GET", "/2018-06-01/runtime/invocation/next", "", b"").unwrap();
         let request_id = next.header("lambda-runtime-aws-request-id");
         let event: Value = serde_json::from_slice(&next.body).unwrap_or_default();
         let taken = export(number, &event);
-        thread::sleep(Duration::from_millis(event["work_ms"].as_u64().unwrap_or(0)));
-        let end = if event["fail"].as_bool() == Some(true) { "error" } else { "response" };
+        thread::sleep(Duration::from_millis(
+            event["work_ms"].as_u64().unwrap_or(0),
+        ));
+        let end = if event["fail"].as_bool() == Some(true) {
+            "error"
+        } else {
+            "response"
+        };
         let path = format!("/2018-06-01/runtime/invocation/{request_id}/{end}");
-        call(&api, "POST", &path, "application/json", format!("{taken}").as_bytes()).unwrap();
+        call(
+            &api,
+            "POST",
+            &path,
+            "application/json",
+            format!("{taken}").as_bytes(),
+        )
+        .unwrap();
         if let Some(late_ms) = event["late_ms"].as_u64().filter(|late_ms| *late_ms > 0) {
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(late_ms));
-                let _ = post(&receiver(), "/v1/traces", "application/x-protobuf", &spans(number, "late", 1, 0));
+                let _ = post(
+                    &receiver(),
+                    "/v1/traces",
+                    "application/x-protobuf",
+                    &spans(number, "late", 1, 0),
+                );
             });
         }
         if hello {
@@ -55,7 +81,11 @@ fn export(number: usize, event: &Value) -> Value {
         let name = request.to_string();
         let bytes = count("bytes");
         let all = [
-            ("/v1/traces", count("spans"), spans(number, &name, count("spans"), bytes)),
+            (
+                "/v1/traces",
+                count("spans"),
+                spans(number, &name, count("spans"), bytes),
+            ),
             ("/v1/logs", count("logs"), logs(count("logs"), bytes)),
             ("/v1/metrics", count("points"), points(count("points"))),
         ];
@@ -79,7 +109,14 @@ fn spans(number: usize, request: &str, count: usize, bytes: usize) -> Vec<u8> {
             // start_time_unix_nano and end_time_unix_nano, fixed64
             span.extend([7 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 1]);
             span.extend([8 << 3 | 1, 0, 0, 0, 1, 0, 0, 0, 1]);
-            span.extend(field(9, &[field(1, b"padding"), field(2, &field(1, &vec![b'x'; bytes]))].concat()));
+            span.extend(field(
+                9,
+                &[
+                    field(1, b"padding"),
+                    field(2, &field(1, &vec![b'x'; bytes])),
+                ]
+                .concat(),
+            ));
             field(2, &span)
         })
         .collect();
@@ -132,7 +169,11 @@ struct Answer {
 
 impl Answer {
     fn header(&self, name: &str) -> String {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -141,7 +182,13 @@ fn post(address: &str, path: &str, content_type: &str, body: &[u8]) -> std::io::
 }
 
 /// One call on a connection of its own.
-fn call(address: &str, method: &str, path: &str, content_type: &str, body: &[u8]) -> std::io::Result<Answer> {
+fn call(
+    address: &str,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let length = body.len();
@@ -153,16 +200,25 @@ fn call(address: &str, method: &str, path: &str, content_type: &str, body: &[u8]
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.ok_or(std::io::ErrorKind::InvalidData)?;
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut answer = Answer { status, headers, body: Vec::new() };
+    let mut answer = Answer {
+        status,
+        headers,
+        body: Vec::new(),
+    };
     let length = answer.header("content-length").parse().unwrap_or(0);
     answer.body.resize(length, 0);
     reader.read_exact(&mut answer.body)?;
