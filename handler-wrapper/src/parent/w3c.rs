@@ -93,6 +93,7 @@ impl Traceparent {
 }
 
 /// Writes a `traceparent` of version 00, the random flag included (the SDK's propagator clears it).
+#[cfg(any(test, feature = "producer"))]
 pub(crate) fn traceparent(context: &SpanContext) -> String {
     let flags = context.trace_flags().to_u8() & (SAMPLED | RANDOM);
     format!(
@@ -123,6 +124,7 @@ fn members(text: &str) -> Option<Vec<(&str, &str)>> {
 }
 
 /// The `tracestate` as it is written out: `None` when empty or invalid.
+#[cfg(any(test, feature = "producer"))]
 pub(crate) fn normalised_tracestate(text: &str) -> Option<String> {
     let members = members(text)?;
     let text = members.iter().map(|(key, value)| format!("{key}={value}"));

@@ -50,7 +50,7 @@ pub(crate) fn open(
             let spans = send::batch(&settings, messages, &queue, &parent);
             (Operation::Send, queue, sending, spans)
         } else if let Some(input) = input.downcast_mut::<ReceiveMessageInput>() {
-            receive::ask(input);
+            receive::ask(&settings, input);
             (
                 Operation::Receive,
                 Queue::new(input.queue_url.as_deref()),

@@ -8,17 +8,30 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName as SystemName, Queu
 use super::Settings;
 use super::call::Received;
 use super::plan::Field;
-use crate::parent;
+use crate::parent::{self, CarrierFamily, ContextOptions};
 
-/// Adds the names of our attributes to the request, unless it asks for them already.
-pub(crate) fn ask(input: &mut ReceiveMessageInput) {
+/// Adds the names of the attributes that the options read, unless the request asks for them already.
+pub(crate) fn ask(settings: &Settings, input: &mut ReceiveMessageInput) {
+    let ContextOptions { order, datadog, .. } = &settings.context;
     let names = input.message_attribute_names.get_or_insert_default();
-    for field in Field::ALL {
-        if !names.iter().any(|asked| covers(asked, field.name())) {
-            names.push(field.name().to_owned());
+    let mut add = |name: &str| {
+        if !names.iter().any(|asked| covers(asked, name)) {
+            names.push(name.to_owned());
+        }
+    };
+    if order.contains(&CarrierFamily::W3c) {
+        Field::ALL.into_iter().for_each(|field| add(field.name()));
+        if *datadog {
+            add("_datadog");
         }
     }
-    ask_for_header(input);
+    if order.contains(&CarrierFamily::Xray) {
+        // SQS's names are case-sensitive; these are how the X-Ray propagators of other languages write it.
+        ["X-Amzn-Trace-Id", "x-amzn-trace-id"]
+            .into_iter()
+            .for_each(add);
+        ask_for_header(input);
+    }
 }
 
 /// SQS, "ReceiveMessage": `All` and `.*` are every attribute, `bar.*` those that start with `bar`.
@@ -80,27 +93,70 @@ mod tests {
             names.iter().map(|name| (*name).to_owned()).collect(),
         ));
         let mut input = input.build().unwrap();
-        ask(&mut input);
+        ask(&Settings::default(), &mut input);
         input.message_attribute_names.unwrap()
     }
 
     #[test]
     fn what_is_asked_for_already_is_not_asked_for_again() {
-        assert_eq!(asked(&[]), ["traceparent", "tracestate", "baggage"]);
+        let xray = ["X-Amzn-Trace-Id", "x-amzn-trace-id"];
+        let with_xray = |names: &[&'static str]| [names, &xray].concat();
+        assert_eq!(
+            asked(&[]),
+            with_xray(&["traceparent", "tracestate", "baggage"])
+        );
         assert_eq!(asked(&["All"]), ["All"]);
         assert_eq!(asked(&[".*"]), [".*"]);
-        assert_eq!(asked(&["trace.*"]), ["trace.*", "baggage"]);
+        assert_eq!(asked(&["trace.*"]), with_xray(&["trace.*", "baggage"]));
         assert_eq!(
             asked(&["b.*", "traceparent"]),
-            ["b.*", "traceparent", "tracestate"]
+            with_xray(&["b.*", "traceparent", "tracestate"])
         );
         assert_eq!(
-            asked(&["app", "traceparent"]),
-            ["app", "traceparent", "tracestate", "baggage"]
+            asked(&["app", "baggage"]),
+            with_xray(&["app", "baggage", "traceparent", "tracestate"])
         );
         assert_eq!(
-            asked(&["Traceparent.*"]),
-            ["Traceparent.*", "traceparent", "tracestate", "baggage"]
+            asked(&["T.*", "X.*"]),
+            [
+                "T.*",
+                "X.*",
+                "traceparent",
+                "tracestate",
+                "baggage",
+                "x-amzn-trace-id"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_read_is_not_asked_for() {
+        let ask_in = |order: &[CarrierFamily], datadog| {
+            let context = ContextOptions {
+                order: order.to_vec(),
+                datadog,
+                ..ContextOptions::default()
+            };
+            let mut input = ReceiveMessageInput::builder().build().unwrap();
+            ask(
+                &Settings {
+                    context,
+                    ..Settings::default()
+                },
+                &mut input,
+            );
+            (
+                input.message_attribute_names().join(","),
+                input.message_system_attribute_names().len(),
+            )
+        };
+        assert_eq!(
+            ask_in(&[CarrierFamily::Xray], true),
+            ("X-Amzn-Trace-Id,x-amzn-trace-id".into(), 1)
+        );
+        assert_eq!(
+            ask_in(&[CarrierFamily::W3c], true),
+            ("traceparent,tracestate,baggage,_datadog".into(), 0)
         );
     }
 
@@ -127,7 +183,7 @@ mod tests {
                 )
                 .build()
                 .unwrap();
-            ask(&mut input);
+            ask(&Settings::default(), &mut input);
             let older: Vec<_> = input
                 .attribute_names()
                 .iter()

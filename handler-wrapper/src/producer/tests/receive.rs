@@ -68,7 +68,13 @@ async fn a_receive_span_links_to_every_message_and_asks_for_what_it_reads() {
     let request = bench.fake.request(0);
     assert_eq!(
         request["MessageAttributeNames"],
-        json!(["traceparent", "tracestate", "baggage"])
+        json!([
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "X-Amzn-Trace-Id",
+            "x-amzn-trace-id"
+        ])
     );
     assert_eq!(
         request["MessageSystemAttributeNames"],
