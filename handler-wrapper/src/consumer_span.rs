@@ -115,6 +115,10 @@ impl Default for AttributeOptions {
 }
 
 /// `process orders`; only the operation when the queue is not known.
+#[expect(
+    clippy::ptr_arg,
+    reason = "cloned, which copies nothing when the name is static"
+)]
 pub(crate) fn name(operation: &Cow<'static, str>, queue: Option<&Queue>) -> Cow<'static, str> {
     match queue {
         Some(queue) => Cow::Owned(format!("{operation} {}", queue.name)),

@@ -22,7 +22,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
-pub(crate) use client::{Client, Target, TargetError};
+pub(crate) use client::{Client, Target};
 use outbox::Outbox;
 #[cfg(feature = "metrics")]
 pub(crate) use points::Points;

@@ -81,6 +81,10 @@ impl<'de> Visitor<'de> for RecordsVisitor {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved into the list at once; a box would be an allocation for every record"
+)]
 enum Element {
     Ours(Record),
     Foreign(String),

@@ -5,6 +5,7 @@ mod context;
 mod deadline;
 mod export;
 mod order;
+mod processes;
 mod properties;
 mod spans;
 mod support;
