@@ -5,6 +5,7 @@ mod child_spans;
 mod docs;
 mod events;
 mod examples;
+mod interop_sqs;
 mod other_languages;
 mod p1_one_trace;
 mod p2_before_the_freeze;
