@@ -22,18 +22,22 @@
 //! # }
 //! ```
 
+mod certificates;
 mod client;
 mod clock;
 mod http;
 mod ids;
 mod mapping;
+mod proxy;
 mod sandbox;
 mod sink;
 mod sqs;
 mod timeline;
 
+pub use certificates::Certificates;
 pub use clock::{Moment, iso8601};
 pub use mapping::{Batch, EventSourceMapping, MappingSpec, Verdict, sqs_event};
+pub use proxy::{ConnectProxy, Tunnel};
 pub use sandbox::{
     Builder, Call, Completion, Delivery, ExitReason, Invocation, LogLine, LogStream, Outcome,
     Sandbox, Shutdown, TelemetryFault, TelemetryFaults,

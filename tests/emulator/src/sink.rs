@@ -3,11 +3,14 @@
 mod answer;
 mod connection;
 mod decode;
+mod grpc;
+mod tls;
 
 pub use answer::SinkAnswer;
 pub use decode::{Attributes, ReceivedSpan, Signal, SpanEvent, SpanLink, Value};
 
 use crate::{
+    certificates::Certificates,
     clock::Moment,
     timeline::{Entry, Event, Timeline},
 };
@@ -41,7 +44,7 @@ pub struct ReceivedRequest {
     pub items: usize,
     /// Why it could not be decoded.
     pub decode_error: Option<String>,
-    /// Number of the connection it came on, from 0.
+    /// Number of the HTTP connection it came on, from 0; of gRPC's it is not known.
     pub connection: usize,
     /// When its body had been read whole.
     pub arrived: Moment,
@@ -73,12 +76,16 @@ pub struct OtlpSink(Arc<Running>);
 struct Running {
     shared: Arc<Shared>,
     address: SocketAddr,
-    server: JoinHandle<()>,
+    grpc_address: SocketAddr,
+    tls: bool,
+    servers: [JoinHandle<()>; 2],
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.server.abort();
+        for server in &self.servers {
+            server.abort();
+        }
     }
 }
 
@@ -116,36 +123,65 @@ impl OtlpSink {
     /// # Errors
     /// When no loopback port can be bound.
     pub async fn start_on(timeline: &Timeline) -> io::Result<Self> {
+        Self::start_with(timeline, None, false).await
+    }
+
+    /// Starts one that speaks TLS only, on both sides; with `client_auth` it wants a client's certificate.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound or the certificates cannot be used.
+    pub async fn start_tls(
+        timeline: &Timeline,
+        certificates: &Certificates,
+        client_auth: bool,
+    ) -> io::Result<Self> {
+        Self::start_with(timeline, Some(certificates), client_auth).await
+    }
+
+    async fn start_with(
+        timeline: &Timeline,
+        certificates: Option<&Certificates>,
+        client_auth: bool,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
-        let state = State {
-            script: VecDeque::new(),
-            default: SinkAnswer::Ok,
-            requests: Vec::new(),
-            decoded: Vec::new(),
-            connections: 0,
-        };
-        let shared = Arc::new(Shared {
-            timeline: timeline.clone(),
-            source: Arc::from("sink"),
-            state: Mutex::new(state),
-            changed: watch::Sender::new(0),
-            close_idle: watch::Sender::new(0),
+        let grpc_listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let (address, grpc_address) = (listener.local_addr()?, grpc_listener.local_addr()?);
+        let acceptor = certificates
+            .map(|all| tls::acceptor(all, client_auth))
+            .transpose()?;
+        let grpc_tls = certificates.map(|all| tls::grpc(all, client_auth));
+        let shared = Arc::new(Shared::new(timeline));
+        let http = tokio::spawn(connection::accept(listener, shared.clone(), acceptor));
+        let served = grpc::serve(grpc_listener, shared.clone(), grpc_tls);
+        let grpc = tokio::spawn(async move {
+            // It ends when it is aborted; a test that needs it then finds nobody there.
+            let _ = served.await;
         });
-        let server = tokio::spawn(connection::accept(listener, shared.clone()));
+        let tls = certificates.is_some();
         Ok(Self(Arc::new(Running {
             shared,
             address,
-            server,
+            grpc_address,
+            tls,
+            servers: [http, grpc],
         })))
     }
 
-    /// Base URL, `http://127.0.0.1:PORT`: what `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
+    /// Base URL for OTLP/HTTP, `http://127.0.0.1:PORT` or https: what `OTEL_EXPORTER_OTLP_ENDPOINT` wants.
     pub fn url(&self) -> String {
-        format!("http://{}", self.0.address)
+        format!("{}://{}", self.scheme(), self.0.address)
     }
 
-    /// Address it listens on.
+    /// URL for OTLP/gRPC, `http://127.0.0.1:PORT` or https.
+    pub fn grpc_url(&self) -> String {
+        format!("{}://{}", self.scheme(), self.0.grpc_address)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.0.tls { "https" } else { "http" }
+    }
+
+    /// Address its HTTP side listens on.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
@@ -170,7 +206,7 @@ impl OtlpSink {
         self.0.shared.close_idle.send_modify(|count| *count += 1);
     }
 
-    /// Connections accepted so far.
+    /// HTTP connections accepted so far.
     pub fn connections(&self) -> usize {
         self.0.shared.lock().connections
     }
@@ -268,6 +304,23 @@ impl OtlpSink {
 // === impl Shared ===
 
 impl Shared {
+    fn new(timeline: &Timeline) -> Self {
+        let state = State {
+            script: VecDeque::new(),
+            default: SinkAnswer::Ok,
+            requests: Vec::new(),
+            decoded: Vec::new(),
+            connections: 0,
+        };
+        Self {
+            timeline: timeline.clone(),
+            source: Arc::from("sink"),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            close_idle: watch::Sender::new(0),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,6 +4,9 @@ use super::decode::Decoded;
 use std::time::Duration;
 
 /// How the sink answers one request.
+///
+/// Over gRPC a status is answered as the code that usually stands for it, `Retry-After` as a `RetryInfo`,
+/// and what breaks or blocks connections is an answer that never comes.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum SinkAnswer {
@@ -22,6 +25,13 @@ pub enum SinkAnswer {
         status: u16,
         /// Value of the `Retry-After` header.
         retry_after: Option<String>,
+    },
+    /// Takes nothing and answers a gRPC code, with a `RetryInfo` if that is given; over HTTP it is a 500.
+    Grpc {
+        /// Such as 14, unavailable.
+        code: i32,
+        /// When to try again.
+        retry_after: Option<Duration>,
     },
     /// Reads the request, waits, then answers as the other says.
     SlowThen(Duration, Box<SinkAnswer>),
@@ -69,63 +79,71 @@ impl SinkAnswer {
             wait += after;
             answer = *then;
         }
-        let (status, rejected, message, retry_after, end) = match answer {
-            Self::Hang | Self::StopReading => {
-                return Reply {
-                    wait,
-                    written: None,
-                    end: End::Hang,
-                };
-            }
-            Self::CloseInstead => {
-                return Reply {
-                    wait,
-                    written: None,
-                    end: End::Close,
-                };
-            }
-            Self::Ok | Self::SlowThen(..) => (200, 0, String::new(), None, End::Keep),
-            Self::CloseAfter => (200, 0, String::new(), None, End::Close),
-            Self::PartialSuccess { rejected, message } => (200, rejected, message, None, End::Keep),
+        let ok = Written {
+            status: 200,
+            ..Written::default()
+        };
+        let (written, end) = match answer {
+            Self::Hang | Self::StopReading => (None, End::Hang),
+            Self::CloseInstead => (None, End::Close),
+            Self::Ok | Self::SlowThen(..) => (Some(ok), End::Keep),
+            Self::CloseAfter => (Some(ok), End::Close),
+            Self::PartialSuccess { rejected, message } => (
+                Some(Written {
+                    rejected,
+                    message,
+                    ..ok
+                }),
+                End::Keep,
+            ),
             Self::Status {
                 status,
                 retry_after,
-            } => (status, 0, String::new(), retry_after, End::Keep),
-            Self::TooLargeAbove(limit) => {
-                let status = if body_bytes > limit { 413 } else { 200 };
-                (
+            } => (
+                Some(Written {
                     status,
-                    0,
-                    format!("the body of {body_bytes} bytes is above {limit}"),
-                    None,
+                    retry_after,
+                    ..ok
+                }),
+                End::Keep,
+            ),
+            Self::Grpc { code, retry_after } => {
+                let retry_after = retry_after.map(|after| after.as_secs_f64().to_string());
+                (
+                    Some(Written {
+                        status: 500,
+                        grpc: Some(code),
+                        retry_after,
+                        ..ok
+                    }),
                     End::Keep,
                 )
             }
-            Self::Poison(name) => {
-                let status = if decoded.spans.iter().any(|span| span.name == name) {
-                    400
-                } else {
-                    200
-                };
+            Self::TooLargeAbove(limit) if body_bytes > limit => {
+                let message = format!("the body of {body_bytes} bytes is above {limit}");
                 (
-                    status,
-                    0,
-                    format!("span {name} is refused"),
-                    None,
+                    Some(Written {
+                        status: 413,
+                        message,
+                        ..ok
+                    }),
                     End::Keep,
                 )
             }
+            Self::Poison(name) if decoded.spans.iter().any(|span| span.name == name) => {
+                let message = format!("span {name} is refused");
+                (
+                    Some(Written {
+                        status: 400,
+                        message,
+                        ..ok
+                    }),
+                    End::Keep,
+                )
+            }
+            Self::TooLargeAbove(_) | Self::Poison(_) => (Some(ok), End::Keep),
         };
-        Reply {
-            wait,
-            written: Some(Written {
-                status,
-                rejected,
-                message,
-                retry_after,
-            }),
-            end,
-        }
+        Reply { wait, written, end }
     }
 }
 
@@ -138,9 +156,12 @@ pub(super) struct Reply {
 }
 
 /// What to write.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Written {
+    /// HTTP status.
     pub(super) status: u16,
+    /// gRPC code where it is not the usual one for the status.
+    pub(super) grpc: Option<i32>,
     pub(super) rejected: usize,
     pub(super) message: String,
     pub(super) retry_after: Option<String>,

@@ -14,29 +14,27 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, WriteHalf},
+    net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
     task::JoinSet,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// Bounds of what a client may send; far above what tests do.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Accepts until dropped; connections end with it.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        let shared = shared.clone();
+        let (shared, tls) = (shared.clone(), tls.clone());
         connections.spawn(async move {
             // A broken connection ends itself; what had arrived is written down.
-            let _ = converse(stream, shared).await;
+            let _ = greet(stream, shared, tls).await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -62,11 +60,36 @@ impl Head {
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+
+/// The side of a connection that is written to.
+enum Writer {
+    Plain(OwnedWriteHalf),
+    Tls(WriteHalf<TlsStream<TcpStream>>),
+}
+
+async fn greet(stream: TcpStream, shared: Arc<Shared>, tls: Option<TlsAcceptor>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let connection = shared.connected();
-    let (read, write) = stream.into_split();
-    let mut reader = BufReader::new(read);
+    let (read, write): (Box<dyn AsyncRead + Send + Unpin>, _) = match tls {
+        None => {
+            let (read, write) = stream.into_split();
+            (Box::new(read), Writer::Plain(write))
+        }
+        Some(tls) => {
+            let (read, write) = tokio::io::split(tls.accept(stream).await?);
+            (Box::new(read), Writer::Tls(write))
+        }
+    };
+    converse(BufReader::new(read), write, connection, shared).await
+}
+
+async fn converse(
+    mut reader: Reader,
+    mut write: Writer,
+    connection: usize,
+    shared: Arc<Shared>,
+) -> io::Result<()> {
     let mut close_idle = shared.close_idle.subscribe();
     loop {
         let head = tokio::select! {
@@ -79,7 +102,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
             std::future::pending::<()>().await;
         }
         if head.has("expect", "100-continue") {
-            write_all(&write, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            write.all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         let body = read_body(&mut reader, &head).await?;
         let (number, reply, signal) = receive(&shared, &head, body, answer, connection);
@@ -90,7 +113,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
             shared.decided(number, written.status, written.rejected);
             answer_with(
                 &shared,
-                &write,
+                &mut write,
                 number,
                 &render(&head, signal, written),
                 written.status,
@@ -201,24 +224,33 @@ fn render(head: &Head, signal: Option<Signal>, written: &Written) -> Vec<u8> {
 }
 
 /// Writes an answer; the entry of the timeline is made in the same step as the last write.
+/// Under TLS a write may wait, so there the entry is made just before it: in either way what it causes comes later.
 async fn answer_with(
     shared: &Shared,
-    write: &OwnedWriteHalf,
+    write: &mut Writer,
     number: usize,
     mut bytes: &[u8],
     status: u16,
 ) -> io::Result<()> {
+    let event = Event::SinkRequestAnswered { number, status };
+    let write = match write {
+        Writer::Plain(write) => write,
+        Writer::Tls(_) => {
+            let at = shared.timeline.record(&shared.source, event);
+            write.all(bytes).await?;
+            shared.acknowledged(number, at);
+            return Ok(());
+        }
+    };
     loop {
         write.writable().await?;
         let mut failed = None;
         let done = shared
             .timeline
             .record_after(|| match write.try_write(bytes) {
-                Ok(count) if count == bytes.len() => Some((
-                    (),
-                    shared.source.clone(),
-                    Event::SinkRequestAnswered { number, status },
-                )),
+                Ok(count) if count == bytes.len() => {
+                    Some(((), shared.source.clone(), event.clone()))
+                }
                 Ok(count) => {
                     bytes = &bytes[count..];
                     None
@@ -238,20 +270,20 @@ async fn answer_with(
     }
 }
 
-async fn write_all(write: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        write.writable().await?;
-        match write.try_write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+impl Writer {
+    async fn all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Writer::Plain(write) => write.write_all(bytes).await,
+            Writer::Tls(write) => {
+                write.write_all(bytes).await?;
+                write.flush().await
+            }
         }
     }
-    Ok(())
 }
 
 /// The head of the next request, `None` when the client closed between requests.
-async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Head>> {
+async fn read_head(reader: &mut Reader) -> io::Result<Option<Head>> {
     let Some(first) = read_line(reader).await? else {
         return Ok(None);
     };
@@ -283,7 +315,7 @@ async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<H
     }
 }
 
-async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<String>> {
+async fn read_line(reader: &mut Reader) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if reader
         .take(HEAD_BYTES_MAX as u64)
@@ -300,7 +332,7 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<S
     Ok(Some(String::from_utf8_lossy(&line).into_owned()))
 }
 
-async fn read_body(reader: &mut BufReader<OwnedReadHalf>, head: &Head) -> io::Result<Vec<u8>> {
+async fn read_body(reader: &mut Reader, head: &Head) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if head.has("transfer-encoding", "chunked") {
         loop {
@@ -330,11 +362,7 @@ async fn read_body(reader: &mut BufReader<OwnedReadHalf>, head: &Head) -> io::Re
     Ok(body)
 }
 
-async fn read_exactly(
-    reader: &mut BufReader<OwnedReadHalf>,
-    bytes: u64,
-    body: &mut Vec<u8>,
-) -> io::Result<()> {
+async fn read_exactly(reader: &mut Reader, bytes: u64, body: &mut Vec<u8>) -> io::Result<()> {
     if body.len() as u64 + bytes > BODY_BYTES_MAX {
         return Err(io::Error::other("the body is too long"));
     }

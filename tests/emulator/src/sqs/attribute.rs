@@ -234,6 +234,11 @@ mod tests {
         }
         assert_eq!(md5_of(&attributes), Some(ids::hex(&Md5::digest(&bytes))));
         assert_eq!(md5_of(&MessageAttributes::new()), None);
+        // As published with another emulator.
+        let timestamp =
+            json!({"timestamp": {"DataType": "Number", "StringValue": "1493147359900"}});
+        let digest = md5_of(&parse(&timestamp).unwrap());
+        assert_eq!(digest.as_deref(), Some("235c5c510d26fb653d073faed50ae77c"));
     }
 
     #[test]
