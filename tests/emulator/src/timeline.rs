@@ -141,7 +141,16 @@ pub enum Event {
     },
     /// A reset or a shutdown ended: no process is left.
     ShutdownEnded,
-    /// A telemetry event was delivered and the subscriber answered.
+    /// A telemetry event is about to be sent to a subscriber: what it causes comes after this.
+    TelemetrySent {
+        /// To which extension.
+        extension: String,
+        /// Type, such as `platform.runtimeDone`.
+        kind: String,
+        /// Request id in its record.
+        request_id: Option<String>,
+    },
+    /// A telemetry event was delivered and the subscriber answered; it may have acted on it before.
     TelemetryDelivered {
         /// To which extension.
         extension: String,

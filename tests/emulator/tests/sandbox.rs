@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// The actor under another name, as an extension is known by its file's name.
 fn extension(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("lambda-emulator-{}", std::process::id()));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("extensions");
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
     let _ = std::os::unix::fs::symlink(ACTOR, &path);
@@ -362,10 +362,10 @@ async fn telemetry_is_buffered_and_held_back_by_the_freeze() {
     }
     sandbox.shutdown("spindown").await;
     let timeline = sandbox.timeline();
-    let delivered = |kind: &str, id: &str| {
+    let sent = |kind: &str, id: &str| {
         position(
             timeline,
-            |event| matches!(event, Event::TelemetryDelivered { kind: k, request_id, status: 200, .. } if k == kind && request_id.as_deref() == Some(id)),
+            |event| matches!(event, Event::TelemetrySent { kind: k, request_id, .. } if k == kind && request_id.as_deref() == Some(id)),
         )
     };
     let freezes: Vec<u64> = timeline
@@ -381,13 +381,13 @@ async fn telemetry_is_buffered_and_held_back_by_the_freeze() {
         .map(|entry| entry.seq)
         .collect();
     for (number, id) in ids.iter().enumerate() {
-        assert!(delivered("platform.start", id) < delivered("platform.runtimeDone", id));
+        assert!(sent("platform.start", id) < sent("platform.runtimeDone", id));
         assert!(
-            delivered("platform.runtimeDone", id) < freezes[number],
+            sent("platform.runtimeDone", id) < freezes[number],
             "it was waited for"
         );
         assert!(
-            delivered("platform.report", id) > freezes[number],
+            sent("platform.report", id) > freezes[number],
             "made after the last /next, heard after the thaw"
         );
     }
@@ -553,14 +553,14 @@ async fn managed_instances_take_several_at_once_and_refuse_invoke() {
         .await
         .unwrap();
     assert!(!sandbox.is_frozen());
-    // The actor takes one at a time, so this shows that none is lost, not that they run beside each other.
-    let (a, b, c) = tokio::join!(
-        sandbox.invoke("1"),
-        sandbox.invoke("2"),
-        sandbox.invoke("3")
-    );
-    for (invocation, payload) in [(a, "1"), (b, "2"), (c, "3")] {
-        assert_eq!(invocation.outcome, Outcome::Answered(payload.into()));
+    let meet = || sandbox.invoke(r#"{"do":"meet"}"#);
+    let (a, b, c) = tokio::join!(meet(), meet(), meet());
+    for invocation in [a, b, c] {
+        assert!(
+            invocation.outcome.response().is_some(),
+            "{:?}",
+            invocation.outcome
+        );
     }
     let end = sandbox.shutdown("spindown").await;
     assert_eq!(end.of(&ext("fleet")), Some(ExitReason::Exited(0)));
@@ -616,4 +616,87 @@ async fn dropping_a_sandbox_leaves_nothing() {
             .as_array()
             .is_some_and(|lines| lines.iter().all(|line| line["event"].is_string()))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delayed_telemetry_comes_later_than_its_buffer_would() {
+    let by = Duration::from_millis(200);
+    let faults = TelemetryFaults::default().delay("platform.runtimeDone", by);
+    let sandbox = builder("late")
+        .extension(extension("patient"))
+        .extension_env("ACT", "telemetry")
+        .telemetry(faults);
+    let sandbox = sandbox.start().await.unwrap();
+    let invocation = sandbox.invoke("{}").await;
+    assert_eq!(
+        sandbox.wait_frozen(&invocation.request_id).await,
+        Completion::Done
+    );
+    assert!(
+        sandbox
+            .post_runtime_extensions(&invocation.request_id)
+            .unwrap()
+            >= by
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_extension_the_runtime_is_killed_at_once() {
+    let sandbox = builder("alone").start().await.unwrap();
+    let invocation = sandbox.invoke("{}").await;
+    assert_eq!(
+        sandbox.wait_frozen(&invocation.request_id).await,
+        Completion::Done
+    );
+    let end = sandbox.shutdown("spindown").await;
+    assert_eq!(end.of(&Who::Runtime), Some(ExitReason::Signalled(9)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sandboxes_share_a_timeline_and_nothing_else() {
+    let timeline = Timeline::new();
+    let start = |name: &'static str| {
+        builder(name)
+            .extension(extension("shared"))
+            .timeline(&timeline)
+            .start()
+    };
+    let (one, two, three) = tokio::join!(start("one"), start("two"), start("three"));
+    let all = [one.unwrap(), two.unwrap(), three.unwrap()];
+    let ports: std::collections::HashSet<u16> = all
+        .iter()
+        .flat_map(|one| [one.http_port(), one.grpc_port()])
+        .collect();
+    assert_eq!(ports.len(), 6);
+    let invocations = tokio::join!(all[0].invoke("0"), all[1].invoke("1"), all[2].invoke("2"));
+    for (invocation, payload) in [
+        (invocations.0, "0"),
+        (invocations.1, "1"),
+        (invocations.2, "2"),
+    ] {
+        assert_eq!(invocation.outcome, Outcome::Answered(payload.into()));
+    }
+    all[1].shutdown("spindown").await;
+    assert!(all[0].invoke("{}").await.outcome.response().is_some());
+    let seqs: Vec<u64> = timeline.entries().iter().map(|entry| entry.seq).collect();
+    assert!(
+        seqs.iter()
+            .enumerate()
+            .all(|(place, seq)| *seq == place as u64)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_id_may_come_twice() {
+    let sandbox = builder("retry").start().await.unwrap();
+    for payload in ["first", "second"] {
+        let call = Call {
+            payload: payload.into(),
+            request_id: Some("retried".into()),
+            ..Call::default()
+        };
+        let invocation = sandbox.call(call).await;
+        assert_eq!(invocation.outcome, Outcome::Answered(payload.into()));
+        assert_eq!(sandbox.wait_frozen("retried").await, Completion::Done);
+    }
 }

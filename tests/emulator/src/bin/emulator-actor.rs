@@ -1,7 +1,7 @@
 //! Plays the function or the extension in the emulator's own tests, with nothing but `std`.
 //!
 //! With the argument `runtime` it is a function that does what its event says: `{"do":"echo"}`, `error`, `exit`,
-//! `hang`, `stale`; of an SQS batch it fails the records whose body says `poison`. Without one it is an extension that does what `ACT` says: `plain`, `telemetry`, `slow`,
+//! `hang`, `stale`, `meet`; of an SQS batch it fails the records whose body says `poison`. Without one it is an extension that does what `ACT` says: `plain`, `telemetry`, `slow`,
 //! `crash-on-invoke`, `deaf` (ignores SHUTDOWN), `exit-at-once`, `init-error`.
 #![allow(
     clippy::print_stdout,
@@ -17,10 +17,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     process::exit,
-    sync::mpsc,
+    sync::{Barrier, LazyLock, mpsc},
     thread::sleep,
     time::Duration,
 };
+
+static MEETING: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(3));
 
 struct Answer {
     status: u16,
@@ -92,8 +94,19 @@ fn read(reader: &mut impl BufRead) -> Message {
 
 fn main() {
     match env::args().nth(1).as_deref() {
-        Some("runtime") => runtime(),
+        Some("runtime") => match env::var("AWS_LAMBDA_MAX_CONCURRENCY") {
+            Ok(count) => side_by_side(count.parse().unwrap()),
+            Err(_) => runtime(),
+        },
         _ => extension(&env::var("ACT").unwrap_or_else(|_| "plain".into())),
+    }
+}
+
+/// As many at once as Managed Instances ask for.
+fn side_by_side(count: usize) {
+    let threads: Vec<_> = (0..count).map(|_| std::thread::spawn(runtime)).collect();
+    for thread in threads {
+        thread.join().unwrap();
     }
 }
 
@@ -126,6 +139,10 @@ fn runtime() {
         match wish["do"].as_str() {
             Some("error") => answer("error", r#"{"errorType":"Order.Bad","errorMessage":"no"}"#),
             Some("exit") => exit(3),
+            // Comes back when three invocations are here at the same time.
+            Some("meet") => {
+                MEETING.wait();
+            }
             Some("hang") => sleep(Duration::from_secs(600)),
             Some("stale") => {
                 let answer = ask(

@@ -43,7 +43,9 @@ pub(super) async fn drive(shared: Arc<Shared>, call: Call, answer: oneshot::Send
     };
     let request_id = call.request_id.clone().unwrap_or_else(ids::uuid);
     let number = shared.update(|state| {
+        // An asynchronous retry comes with the same id again.
         state.completions.remove(&request_id);
+        state.runtime.given.remove(&request_id);
         state.invocations += 1;
         state.invocations - 1
     });

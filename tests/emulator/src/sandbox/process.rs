@@ -318,10 +318,17 @@ impl Shared {
             send(*pid, Signal::Stop);
         }
         let limit = Instant::now() + STOP_WAIT_MAX;
-        while !pids.iter().all(|pid| stopped(*pid)) && Instant::now() < limit {
+        while !pids.iter().all(|pid| stopped(*pid)) {
+            if Instant::now() > limit {
+                let text = format!("{pids:?} were not seen stopped within {STOP_WAIT_MAX:?}");
+                self.record(Event::Note { text });
+                break;
+            }
             tokio::time::sleep(Duration::from_micros(50)).await;
         }
-        self.record(Event::FreezeBegan { request_id });
+        if pids.iter().all(|pid| stopped(*pid)) {
+            self.record(Event::FreezeBegan { request_id });
+        }
         self.update(|_| ());
     }
 

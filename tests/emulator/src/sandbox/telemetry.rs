@@ -404,23 +404,33 @@ impl Delivery {
         let body = Bytes::from(body);
         let mut wait = RETRY_WAIT_FIRST;
         for _ in 0..DELIVERIES_MAX {
+            self.record(&batch, |extension, kind, request_id| Event::TelemetrySent {
+                extension,
+                kind,
+                request_id,
+            });
             let status = self.post(body.clone()).await.unwrap_or(0);
-            for item in &batch {
-                let (kind, request_id) = (item.kind.clone(), item.request_id.clone());
-                let extension = self.subscription.extension.clone();
-                let event = Event::TelemetryDelivered {
+            self.record(&batch, |extension, kind, request_id| {
+                Event::TelemetryDelivered {
                     extension,
                     kind,
                     request_id,
                     status,
-                };
-                self.timeline.record(&self.source, event);
-            }
+                }
+            });
             if (200..300).contains(&status) {
                 return;
             }
             sleep(wait).await;
             wait *= 2;
+        }
+    }
+
+    fn record(&self, batch: &[Item], event: impl Fn(String, String, Option<String>) -> Event) {
+        for item in batch {
+            let extension = self.subscription.extension.clone();
+            let event = event(extension, item.kind.clone(), item.request_id.clone());
+            self.timeline.record(&self.source, event);
         }
     }
 
