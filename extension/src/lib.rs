@@ -17,6 +17,7 @@ pub mod breaker;
 pub mod lifecycle;
 
 pub mod flush;
+pub mod secrets;
 pub mod upstream;
 
 pub mod lambda;

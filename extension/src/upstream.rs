@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 pub mod endpoint;
 mod grpc;
+mod headers;
 mod http;
 pub mod proxy;
 pub mod retry;
@@ -20,12 +21,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use ::http::header::HOST;
+use ::http::{HeaderMap, HeaderValue, Method, Uri};
 use bytes::Bytes;
 
 use crate::config::AwsSettings;
 use crate::otlp::Signal;
 pub use endpoint::{Endpoint, EndpointError, Protocol};
+use headers::Headers;
 pub use proxy::ProxySettings;
 use route::Route;
 
@@ -139,6 +142,7 @@ pub struct Upstream {
     routes: Vec<Route>,
     /// The index into `routes`, by signal.
     route_of: [usize; 3],
+    headers: Headers,
 }
 
 // === impl Upstream ===
@@ -163,6 +167,7 @@ impl Upstream {
             settings,
             routes,
             route_of,
+            headers: Headers::default(),
         }
     }
 
@@ -174,7 +179,10 @@ impl Upstream {
         let Some(destination) = &self.settings.destinations[signal.index()] else {
             return;
         };
-        let warm = self.routes[self.route_of[signal.index()]].warm();
+        let warm = async {
+            self.headers.of(signal, destination, &self.settings).await?;
+            self.routes[self.route_of[signal.index()]].warm().await
+        };
         // A failure is met again, and told, by the send that needs the connection.
         let _ = tokio::time::timeout(destination.timeout, warm).await;
     }
@@ -184,6 +192,8 @@ impl Upstream {
     /// Takes at most the destination's timeout. Never waits to try again: that is the caller's to decide.
     /// Dropping the future means that the acknowledgement is unknown, which counts as not sent;
     /// its connection is closed.
+    /// Headers that cannot be read mean that nothing is sent, which is [`Outcome::Unreachable`]:
+    /// without its credentials the request would only be refused.
     /// A request that fails on a connection that was used before, without an answer,
     /// is sent once more on a new one.
     pub async fn send(&self, signal: Signal, chunks: Vec<Bytes>) -> Outcome {
@@ -194,7 +204,13 @@ impl Upstream {
         };
         let attempt = self.attempt(signal, destination, chunks);
         match tokio::time::timeout(destination.timeout, attempt).await {
-            Ok(outcome) => outcome.unwrap_or_else(|why| Outcome::Unreachable { why }),
+            Ok(outcome) => {
+                let outcome = outcome.unwrap_or_else(|why| Outcome::Unreachable { why });
+                if matches!(outcome, Outcome::Unauthorized { .. }) {
+                    self.headers.refused(signal).await;
+                }
+                outcome
+            }
             Err(_) => Outcome::Lost {
                 why: format!(
                     "{}: no answer within {:?}",
@@ -211,7 +227,7 @@ impl Upstream {
         destination: &Destination,
         chunks: Vec<Bytes>,
     ) -> Result<Outcome, String> {
-        let headers = self.headers(destination)?;
+        let headers = self.headers.of(signal, destination, &self.settings).await?;
         let mut prepared = match destination.protocol {
             Protocol::HttpProtobuf => http::prepare(destination, headers, chunks),
             Protocol::Grpc => grpc::prepare(signal, destination, headers, chunks),
@@ -226,21 +242,51 @@ impl Upstream {
             Err(why) => Ok(Outcome::Lost { why }),
         }
     }
+}
 
-    fn headers(&self, destination: &Destination) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::new();
-        for (name, source) in &destination.headers {
-            let HeaderSource::Literal(value) = source else {
-                return Err(format!("header {name}: secrets are not read yet"));
-            };
-            // The value never appears in a message: it may be a credential.
-            let value = HeaderValue::try_from(value)
-                .map_err(|_| format!("header {name}: its value cannot stand in a header"))?;
-            let name = HeaderName::try_from(name)
-                .map_err(|_| format!("header {name}: no name of a header"))?;
-            headers.append(name, value);
-        }
-        Ok(headers)
+/// Makes one request that is not OTLP, on a connection of its own, and returns its status and body.
+///
+/// Waits as long as it takes: the caller bounds it.
+///
+/// # Errors
+/// When no whole answer came.
+pub(crate) async fn fetch(
+    endpoint: &Endpoint,
+    proxy: &ProxySettings,
+    method: Method,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Result<(u16, Vec<u8>), String> {
+    let destination = Destination {
+        endpoint: endpoint.clone(),
+        protocol: Protocol::HttpProtobuf,
+        headers: Vec::new(),
+        compression: Compression::None,
+        timeout: Duration::MAX,
+        tls: TlsFiles::default(),
+    };
+    let host = endpoint.authority();
+    headers.insert(
+        HOST,
+        HeaderValue::try_from(host).map_err(|error| error.to_string())?,
+    );
+    let uri = Uri::try_from(endpoint.path.as_str()).map_err(|error| error.to_string())?;
+    let mut prepared = http::Prepared {
+        method,
+        uri,
+        headers,
+        body: vec![body],
+    };
+    let route = Route::to(&destination, proxy);
+    route.address(&mut prepared)?;
+    let answer = route.exchange(&prepared).await??;
+    if answer.whole {
+        Ok((answer.status.as_u16(), answer.body))
+    } else {
+        Err(format!(
+            "{} broke off its answer, or it is too long",
+            endpoint.host_and_port()
+        ))
     }
 }
 

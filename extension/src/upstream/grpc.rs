@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::connection::Answer;
 use super::http::{self as otlp_http, AGENT, Prepared};
@@ -57,7 +57,12 @@ pub(super) fn prepare(
         .path_and_query(signal.grpc_path())
         .build()
         .map_err(|error| error.to_string())?;
-    Ok(Prepared { uri, headers, body })
+    Ok(Prepared {
+        method: Method::POST,
+        uri,
+        headers,
+        body,
+    })
 }
 
 /// `grpc-timeout`: at most eight digits and a unit.

@@ -16,6 +16,7 @@ pub(super) const AGENT: &str = concat!("throughline-extension/", env!("CARGO_PKG
 
 /// A request that can be sent twice.
 pub(super) struct Prepared {
+    pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<Bytes>,
@@ -27,7 +28,7 @@ impl Prepared {
     /// The request to hand to a connection; the chunks are shared, not copied.
     pub(super) fn request(&self) -> Request<Chunks> {
         let mut request = Request::new(Chunks::new(self.body.clone()));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request
@@ -58,7 +59,12 @@ pub(super) fn prepare(
         }
     };
     let uri = Uri::try_from(endpoint.path.as_str()).map_err(|error| error.to_string())?;
-    Ok(Prepared { uri, headers, body })
+    Ok(Prepared {
+        method: Method::POST,
+        uri,
+        headers,
+        body,
+    })
 }
 
 /// Reads the answer to an OTLP/HTTP request.
