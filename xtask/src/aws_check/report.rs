@@ -164,7 +164,20 @@ fn flushes(events: &[(f64, String)]) -> Vec<Finding> {
         .iter()
         .filter_map(|(_, line)| line["held_ms"].as_f64())
         .collect();
+    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, line) in &flushed {
+        let end = line["ended_by"].as_str().unwrap_or("not told");
+        *ends.entry(end.to_owned()).or_default() += 1;
+    }
+    let ends: Vec<String> = ends
+        .iter()
+        .map(|(end, count)| format!("{end}: {count}"))
+        .collect();
     vec![
+        told(
+            "what ended the invocations",
+            (!ends.is_empty()).then(|| ends.join(", ")),
+        ),
         compared(
             pairs.is_empty(),
             "flushes that ended before the invocation's REPORT",

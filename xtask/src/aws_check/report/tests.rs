@@ -41,7 +41,7 @@ fn as_promised() -> Observations {
     ));
     let received = |id: &str, count: &str| json!({"Messages": [{"MessageId": id, "Attributes": {"AWSTraceHeader": XRAY_HEADER, "ApproximateReceiveCount": count}}]});
     let log = json!({"events": [
-        {"timestamp": 1, "message": r#"{"message":"flushed","request_id":"r","held_ms":2.5,"telemetry_ms":26.0}"#},
+        {"timestamp": 1, "message": r#"{"message":"flushed","request_id":"r","ended_by":"complete","held_ms":2.5,"telemetry_ms":26.0}"#},
         {"timestamp": 2, "message": "REPORT RequestId: r\tDuration: 12.34 ms\tBilled Duration: 13 ms\tMemory Size: 256 MB\tMax Memory Used: 31 MB\t"},
         {"timestamp": 3, "message": r#"{"message":"ledger","ledger":{"spans":{"dropped":{"overflow":0,"too_large":0,"shutdown":0}}}}"#},
     ]});
@@ -89,6 +89,10 @@ fn a_run_like_the_sandbox_is_as_promised() {
     );
     assert!(
         text.contains("| AWSTraceHeader after a redrive | nothing | unchanged | measured |"),
+        "{text}"
+    );
+    assert!(
+        text.contains("| what ended the invocations | nothing | complete: 1 | measured |"),
         "{text}"
     );
     assert!(
