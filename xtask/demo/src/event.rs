@@ -118,15 +118,17 @@ pub async fn run(
     let frame = Frame {
         title: format!("{} from {}", count(records, "record"), file.display()),
         about: format!("One invocation of a consumer that takes any body; {answer}."),
-        verdicts: also(
-            verdicts,
-            "every extension exported all it had received, and ended by itself",
-            struck,
-        ),
+        verdicts: stage
+            .passed_on(also(
+                verdicts,
+                "every extension exported all it had received, and ended by itself",
+                struck,
+            ))
+            .await,
     };
     let held = stage.show(frame, &[FUNCTION])?;
     if !held {
-        print_logs(&[&sandbox]);
+        print_logs(&[&sandbox], options.verbose);
     }
     Ok(held)
 }

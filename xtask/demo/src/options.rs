@@ -21,6 +21,7 @@ target/demo/, from nothing but what arrived upstream.
   --otlp-endpoint URL         pass every export on to this OTLP/HTTP server as well (a
                               collector, Jaeger, Tempo); the picture is still drawn from
                               what the demo's own sink received
+  --verbose                   when a check fails, show all logs and not only complaints
   --help
 
 Exit codes: 0 everything held; 1 a check failed, and which; 2 FILE is not an SQS event;
@@ -38,6 +39,8 @@ pub struct Options {
     pub sqs_endpoint: Option<String>,
     /// An OTLP server that gets everything too.
     pub otlp_endpoint: Option<String>,
+    /// Whether logs are shown whole.
+    pub verbose: bool,
 }
 
 /// A kind of queue.
@@ -87,6 +90,7 @@ impl Options {
                 "--event" => options.event = Some(PathBuf::from(value()?)),
                 "--sqs-endpoint" => options.sqs_endpoint = Some(url(&name, value()?)?),
                 "--otlp-endpoint" => options.otlp_endpoint = Some(url(&name, value()?)?),
+                "--verbose" => options.verbose = true,
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("{name:?} is not an option of `cargo xtask demo`")),
             }

@@ -33,7 +33,7 @@ pub async fn run(options: &Options, stage: &Stage, queues: &Queues) -> Result<bo
     let sandboxes = [&producer, &consumer, &dead_letters];
     let played = play(options.queue, stage, queues, &sandboxes).await;
     if played.is_err() {
-        print_logs(&sandboxes);
+        print_logs(&sandboxes, options.verbose);
     }
     let orders = played?;
     let struck = stage.strike(&sandboxes).await;
@@ -54,15 +54,17 @@ pub async fn run(options: &Options, stage: &Stage, queues: &Queues) -> Result<bo
              after {DELIVERIES} deliveries SQS moved it to the dead-letter queue.",
             options.queue.as_str()
         ),
-        verdicts: also(
-            verdicts,
-            "every extension exported all it had received, and ended by itself",
-            struck,
-        ),
+        verdicts: stage
+            .passed_on(also(
+                verdicts,
+                "every extension exported all it had received, and ended by itself",
+                struck,
+            ))
+            .await,
     };
     let held = stage.show(frame, &[PRODUCER, CONSUMER, DEAD_LETTERS])?;
     if !held {
-        print_logs(&sandboxes);
+        print_logs(&sandboxes, options.verbose);
     }
     Ok(held)
 }

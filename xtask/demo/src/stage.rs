@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use lambda_emulator::{ExitReason, OtlpSink, Sandbox, Timeline};
+use lambda_emulator::{ExitReason, LogLine, OtlpSink, Sandbox, Timeline};
 
 use serde_json::Value;
 
 use crate::capture;
 use crate::tee::Tee;
 use crate::view::page::{self, Frame, Verdict};
+use crate::view::text::plain;
 use crate::view::{Story, terminal};
 
 /// A trouble that ends the demo before anything can be checked, in words for its user.
@@ -123,10 +124,18 @@ impl Stage {
             }
             findings.extend(ledger_findings(sandbox));
         }
-        if let Some(tee) = &self.tee {
-            findings.extend(tee.finish().await);
-        }
         findings
+    }
+
+    /// Adds the check that everything was passed on, when something was to be; waits until it is.
+    pub async fn passed_on(&self, verdicts: Vec<Verdict>) -> Vec<Verdict> {
+        match &self.tee {
+            Some(tee) => {
+                let claim = format!("everything was passed on to {}", tee.endpoint());
+                also(verdicts, &claim, tee.finish().await)
+            }
+            None => verdicts,
+        }
     }
 
     /// Draws what was received, writes the page, prints the checks. True when all of them hold.
@@ -152,7 +161,7 @@ impl Stage {
                 verdict.claim
             );
             for finding in &verdict.findings {
-                println!("    {}", crate::view::text::plain(finding));
+                println!("    {}", plain(finding));
             }
         }
         Ok(frame.verdicts.iter().all(|verdict| verdict.holds))
@@ -174,11 +183,30 @@ impl Stage {
     }
 }
 
-/// What to say beside a failed check: what the functions and extensions wrote.
-pub fn print_logs(sandboxes: &[&Sandbox]) {
+/// What to say beside a failed check: what the functions and extensions complained about, or all they wrote.
+pub fn print_logs(sandboxes: &[&Sandbox], all: bool) {
     for sandbox in sandboxes {
-        println!("\nlog of {}:", sandbox.function_name());
-        print!("{}", sandbox.log_text());
+        let lines: Vec<LogLine> = sandbox
+            .logs()
+            .into_iter()
+            .filter(|line| all || complains(&line.text))
+            .collect();
+        println!(
+            "\nlog of {}{}:",
+            sandbox.function_name(),
+            if all { "" } else { ", complaints only" }
+        );
+        for line in lines {
+            println!("[{}] {}", line.who, plain(&line.text));
+        }
+    }
+}
+
+/// Whether a log line is a warning, an error, or not one of ours at all (a panic, a linker).
+fn complains(line: &str) -> bool {
+    match serde_json::from_str::<Value>(line) {
+        Ok(line) => !matches!(line["level"].as_str(), Some("INFO" | "DEBUG" | "TRACE")),
+        Err(_) => true,
     }
 }
 

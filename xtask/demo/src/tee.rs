@@ -12,6 +12,7 @@ use crate::client;
 /// The task that passes requests on, each once, in their order.
 #[derive(Debug)]
 pub struct Tee {
+    endpoint: String,
     last: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<Vec<String>>>>,
 }
@@ -22,9 +23,15 @@ impl Tee {
         let (last, stop) = watch::channel(false);
         let task = tokio::spawn(pass_on(sink.clone(), endpoint.to_owned(), stop));
         Self {
+            endpoint: endpoint.to_owned(),
             last,
             task: Mutex::new(Some(task)),
         }
+    }
+
+    /// Where it passes to.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Passes on what is left, then tells what did not get through.

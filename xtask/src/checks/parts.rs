@@ -147,7 +147,10 @@ fn builds(checks: &Checks, log: &Log) -> Outcome {
 
 fn tests(checks: &Checks, log: &Log) -> Outcome {
     let mut test = checks.cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
-    test.env("THROUGHLINE_TOOLS", checks.tools.folder());
+    test.env("THROUGHLINE_TOOLS", checks.tools.folder()).env(
+        "THROUGHLINE_BINARIES",
+        checks.workspace.cargo_target().join("debug"),
+    );
     let missing = checks.tools.missing();
     if !missing.is_empty() {
         // The convention of `tests/it`: what needs a foreign tool says so in its name.
