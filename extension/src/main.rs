@@ -44,9 +44,12 @@ fn main() -> ExitCode {
 fn start(config: Config, mistakes: &[Mistake]) -> ExitCode {
     log::set_level(config.log_level);
     log::report_panics();
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .expect("the operating system gives an epoll and a pipe")
-        .block_on(run::run(config, mistakes))
+        .expect("the operating system gives an epoll and a pipe");
+    let code = runtime.block_on(run::run(config, mistakes));
+    // A name that is still being resolved must not keep us beyond SHUTDOWN's deadline.
+    runtime.shutdown_background();
+    code
 }

@@ -254,10 +254,6 @@ impl Session {
     }
 
     fn on(&mut self, event: Event) {
-        if matches!(event, Event::Invoke { .. }) {
-            let buffer = lock(&self.buffer);
-            self.report.on_invocation(&buffer);
-        }
         let facts = self.facts();
         let before = self.lifecycle.state().clone();
         let actions = self.lifecycle.on(&event, &facts);
@@ -273,8 +269,10 @@ impl Session {
             self.act(action);
         }
         let buffer = lock(&self.buffer);
-        self.report.on_event(&before, &event, self.lifecycle.state(), &buffer);
-        self.report.on_breakers(&self.lifecycle, |signal| self.exporter.failure(signal));
+        self.report
+            .on_event(&before, &event, self.lifecycle.state(), &buffer);
+        self.report
+            .on_breakers(&self.lifecycle, |signal| self.exporter.failure(signal));
         if !self.exited {
             self.report.on_drops(&buffer);
         }
@@ -313,8 +311,10 @@ impl Session {
                 });
             }
             Action::Warm => {
-                let signals = self.in_use();
-                self.exporter.warm(signals);
+                let (used, breakers) = (self.in_use(), self.lifecycle.breakers());
+                let closed = |signal| !breakers.of(signal).is_open();
+                self.exporter
+                    .warm(Signal::ALL.map(|signal| used[signal.index()] && closed(signal)));
             }
             Action::Recall => self.exporter.recall(),
             Action::Cancel => self.exporter.cancel(),

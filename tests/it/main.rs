@@ -10,5 +10,7 @@ mod other_languages;
 mod p1_one_trace;
 mod p2_before_the_freeze;
 mod p3_bounded;
+mod p4_ledger;
+mod p5_never_breaks;
 mod p6_answers;
 mod second_opinion;

@@ -15,16 +15,30 @@ fn assert_balanced(ledger: &Value) {
     for signal in ["spans", "log_records", "data_points"] {
         let column = |pointer: &str| {
             let value = ledger[signal].pointer(pointer);
-            value.and_then(Value::as_u64).unwrap_or_else(|| panic!("{signal}{pointer} in {ledger}"))
+            value
+                .and_then(Value::as_u64)
+                .unwrap_or_else(|| panic!("{signal}{pointer} in {ledger}"))
         };
-        let dropped = ["/dropped/overflow", "/dropped/too_large", "/dropped/shutdown"];
-        let known = column("/exported") + column("/rejected") + dropped.map(column).iter().sum::<u64>();
+        let dropped = [
+            "/dropped/overflow",
+            "/dropped/too_large",
+            "/dropped/shutdown",
+        ];
+        let known =
+            column("/exported") + column("/rejected") + dropped.map(column).iter().sum::<u64>();
         assert_eq!(column("/received"), known, "{signal} in {ledger}");
-        assert_eq!((column("/buffered"), column("/in_flight")), (0, 0), "{signal} in {ledger}");
+        assert_eq!(
+            (column("/buffered"), column("/in_flight")),
+            (0, 0),
+            "{signal} in {ledger}"
+        );
     }
 }
 
-async fn start(answers: impl IntoIterator<Item = SinkAnswer>, env: &[(&str, &str)]) -> (OtlpSink, Sandbox) {
+async fn start(
+    answers: impl IntoIterator<Item = SinkAnswer>,
+    env: &[(&str, &str)],
+) -> (OtlpSink, Sandbox) {
     let timeline = Timeline::new();
     let sink = OtlpSink::start_on(&timeline).await.unwrap();
     sink.script(answers);
@@ -41,7 +55,15 @@ async fn all_signals_are_counted_alike() {
     for _ in 0..3 {
         invoke(&sandbox, r#"{"spans":2,"logs":3,"points":5}"#).await;
     }
-    assert_eq!((sink.unique_spans().len(), sink.log_records(), sink.data_points()), (6, 9, 15), "before the freeze");
+    assert_eq!(
+        (
+            sink.unique_spans().len(),
+            sink.log_records(),
+            sink.data_points()
+        ),
+        (6, 9, 15),
+        "before the freeze"
+    );
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);
     assert_balanced(&ledger);
@@ -56,7 +78,10 @@ async fn faults_of_every_kind_leave_a_balanced_ledger() {
     let faults = [
         SinkAnswer::status(503),
         SinkAnswer::Ok,
-        SinkAnswer::PartialSuccess { rejected: 1, message: "quota".into() },
+        SinkAnswer::PartialSuccess {
+            rejected: 1,
+            message: "quota".into(),
+        },
         SinkAnswer::CloseInstead,
         SinkAnswer::slow(Duration::from_millis(50)),
         SinkAnswer::status(400),
@@ -68,7 +93,11 @@ async fn faults_of_every_kind_leave_a_balanced_ledger() {
     ];
     let (sink, sandbox) = start(faults, &[]).await;
     for _ in 0..16 {
-        invoke(&sandbox, r#"{"spans":3,"logs":2,"points":2,"requests":2,"work_ms":60}"#).await;
+        invoke(
+            &sandbox,
+            r#"{"spans":3,"logs":2,"points":2,"requests":2,"work_ms":60}"#,
+        )
+        .await;
     }
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);
@@ -78,7 +107,11 @@ async fn faults_of_every_kind_leave_a_balanced_ledger() {
     let missing = spans(&ledger, "rejected") + spans(&ledger, "dropped/shutdown");
     let taken = sink.unique_spans().len() as u64;
     assert!(taken >= spans(&ledger, "exported"), "{taken} {ledger}");
-    assert!(taken + missing >= 16 * 6, "{taken} {ledger}\n{}", sandbox.log_text());
+    assert!(
+        taken + missing >= 16 * 6,
+        "{taken} {ledger}\n{}",
+        sandbox.log_text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,9 +122,17 @@ async fn one_poisoned_request_is_rejected_alone() {
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);
     assert_balanced(&ledger);
-    assert_eq!((spans(&ledger, "rejected"), spans(&ledger, "exported")), (2, 14), "{ledger}");
+    assert_eq!(
+        (spans(&ledger, "rejected"), spans(&ledger, "exported")),
+        (2, 14),
+        "{ledger}"
+    );
     assert_eq!(sink.unique_spans().len(), 14);
-    assert!(sandbox.log_text().contains("rejected telemetry"), "said\n{}", sandbox.log_text());
+    assert!(
+        sandbox.log_text().contains("rejected telemetry"),
+        "said\n{}",
+        sandbox.log_text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +143,12 @@ async fn requests_that_are_too_large_arrive_in_parts() {
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);
     assert_balanced(&ledger);
-    assert_eq!(sink.unique_spans().len(), 100, "{ledger}\n{}", sandbox.log_text());
+    assert_eq!(
+        sink.unique_spans().len(),
+        100,
+        "{ledger}\n{}",
+        sandbox.log_text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,18 +162,42 @@ async fn an_overflow_drops_the_oldest_and_says_so() {
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);
     assert_balanced(&ledger);
-    assert_eq!((spans(&ledger, "dropped/overflow"), spans(&ledger, "exported")), (20, 20), "{ledger}");
+    assert_eq!(
+        (
+            spans(&ledger, "dropped/overflow"),
+            spans(&ledger, "exported")
+        ),
+        (20, 20),
+        "{ledger}"
+    );
     // The newest are what is left.
-    let mut names: Vec<String> = sink.unique_spans().into_iter().map(|span| span.name).collect();
+    let mut names: Vec<String> = sink
+        .unique_spans()
+        .into_iter()
+        .map(|span| span.name)
+        .collect();
     names.sort();
-    assert!(names.iter().all(|name| name.starts_with("span-2-") || name.starts_with("span-3-")), "{names:?}");
-    let lines = sandbox.logs().iter().filter(|line| line.text.contains("\"ledger\":{")).count();
-    assert!(lines >= 2, "once when it happened, once at the end\n{}", sandbox.log_text());
+    assert!(
+        names
+            .iter()
+            .all(|name| name.starts_with("span-2-") || name.starts_with("span-3-")),
+        "{names:?}"
+    );
+    let lines = sandbox
+        .logs()
+        .iter()
+        .filter(|line| line.text.contains("\"ledger\":{"))
+        .count();
+    assert!(
+        lines >= 2,
+        "once when it happened, once at the end\n{}",
+        sandbox.log_text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_goes_nowhere_counts() {
-    let (_, sandbox) = start([], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).await;
+    let (_sink, sandbox) = start([], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).await;
     invoke(&sandbox, r#"{"spans":2}"#).await;
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);

@@ -29,10 +29,16 @@ struct Script {
 #[derive(Clone, Debug, Default)]
 struct Scripted(Arc<Script>);
 
-const ACCEPTED: Outcome = Outcome::Accepted { rejected: 0, message: String::new() };
+const ACCEPTED: Outcome = Outcome::Accepted {
+    rejected: 0,
+    message: String::new(),
+};
 
 fn retryable(after: Option<Duration>) -> Outcome {
-    Outcome::Retryable { status: "503".into(), after }
+    Outcome::Retryable {
+        status: "503".into(),
+        after,
+    }
 }
 
 impl Scripted {
@@ -56,15 +62,23 @@ impl Transport for Scripted {
     async fn send(&self, _: Signal, chunks: Vec<Bytes>) -> Outcome {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         let otherwise = self.0.otherwise.lock().unwrap().clone();
-        let answer = self.0.answers.lock().unwrap().pop_front().or(otherwise).unwrap_or(Answer::Is(ACCEPTED));
+        let answer = self
+            .0
+            .answers
+            .lock()
+            .unwrap()
+            .pop_front()
+            .or(otherwise)
+            .unwrap_or(Answer::Is(ACCEPTED));
         let body = chunks.concat();
         let outcome = match answer {
             Answer::Is(outcome) => outcome,
             Answer::Hangs => std::future::pending().await,
             Answer::Panics => panic!("scripted"),
-            Answer::RefusesIf(byte) if body.contains(&byte) => {
-                Outcome::Refused { status: "400".into(), message: "poison".into() }
-            }
+            Answer::RefusesIf(byte) if body.contains(&byte) => Outcome::Refused {
+                status: "400".into(),
+                message: "poison".into(),
+            },
             Answer::TakesUpTo(bytes) if body.len() > bytes => Outcome::TooLarge,
             Answer::RefusesIf(_) | Answer::TakesUpTo(_) => ACCEPTED,
         };
@@ -102,11 +116,19 @@ struct Setup {
 impl Setup {
     fn new(upstream: Scripted) -> Self {
         let buffer = Arc::new(Mutex::new(Buffer::new(8 << 20, REQUEST_BYTES_MAX)));
-        Self { exporter: Exporter::new(buffer, upstream.clone()), upstream }
+        Self {
+            exporter: Exporter::new(buffer, upstream.clone()),
+            upstream,
+        }
     }
 
     fn push(&self, spans: usize, padding: &[u8]) {
-        self.exporter.buffer().push(Signal::Traces, spans as u64, request(spans, padding), unix_now());
+        self.exporter.buffer().push(
+            Signal::Traces,
+            spans as u64,
+            request(spans, padding),
+            unix_now(),
+        );
     }
 
     fn account(&self) -> Account {
@@ -160,7 +182,10 @@ async fn one_503_is_tried_again_and_two_are_a_failure() {
 
     let mut setup = Setup::new(Scripted::default().otherwise(Answer::Is(retryable(None))));
     setup.push(1, b"a");
-    assert_eq!(setup.export().await, traces(Err(Failure::Answered { after: None })));
+    assert_eq!(
+        setup.export().await,
+        traces(Err(Failure::Answered { after: None }))
+    );
     assert_eq!(setup.upstream.requests(), 2);
     assert_eq!(setup.account().buffered, 1);
 }
@@ -170,7 +195,10 @@ async fn a_long_pause_is_left_to_the_breaker() {
     let after = Some(Duration::from_secs(3));
     let mut setup = Setup::new(Scripted::default().otherwise(Answer::Is(retryable(after))));
     setup.push(1, b"a");
-    assert_eq!(setup.export().await, traces(Err(Failure::Answered { after })));
+    assert_eq!(
+        setup.export().await,
+        traces(Err(Failure::Answered { after }))
+    );
     assert_eq!(setup.upstream.requests(), 1);
 }
 
@@ -183,7 +211,10 @@ async fn cancelled_requests_are_back_in_their_place() {
     assert!(waited.is_err());
     assert_eq!(setup.account().in_flight, 5);
     setup.exporter.cancel();
-    assert_eq!((setup.account().in_flight, setup.account().buffered), (0, 5));
+    assert_eq!(
+        (setup.account().in_flight, setup.account().buffered),
+        (0, 5)
+    );
     assert_eq!(setup.export().await, traces(Ok(())));
     assert_eq!(setup.account().exported, 5);
 }
@@ -200,7 +231,10 @@ async fn a_probe_is_not_waited_for_and_survives_a_cancel() {
     assert_eq!(setup.account().in_flight, 1);
     let mut facts = Facts::default();
     setup.exporter.fill_facts(&mut facts);
-    assert_eq!((facts.probing, facts.in_flight), ([true, false, false], [false; 3]));
+    assert_eq!(
+        (facts.probing, facts.in_flight),
+        ([true, false, false], [false; 3])
+    );
     setup.exporter.recall();
     assert_eq!(setup.account().buffered, 1);
 }
@@ -211,7 +245,10 @@ async fn a_probe_tells_its_own_result() {
     setup.push(1, b"a");
     setup.exporter.probe([true, false, false]);
     let failed = Err(Failure::Answered { after: None });
-    assert_eq!(setup.exporter.step().await, Event::Probed(Signal::Traces, failed));
+    assert_eq!(
+        setup.exporter.step().await,
+        Event::Probed(Signal::Traces, failed)
+    );
     assert_eq!(setup.upstream.requests(), 1, "a probe is one request");
     assert_eq!(setup.account().buffered, 1);
 }
@@ -225,18 +262,28 @@ async fn only_the_poisoned_request_is_rejected() {
     assert_eq!(setup.export().await, traces(Ok(())));
     let account = setup.account();
     assert_eq!((account.exported, account.rejected), (38, 2));
-    assert!(setup.upstream.requests() <= 11, "{}", setup.upstream.requests());
+    assert!(
+        setup.upstream.requests() <= 11,
+        "{}",
+        setup.upstream.requests()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_path_rejects_everything_without_a_search() {
-    let refused = Outcome::Refused { status: "404".into(), message: String::new() };
+    let refused = Outcome::Refused {
+        status: "404".into(),
+        message: String::new(),
+    };
     let mut setup = Setup::new(Scripted::default().otherwise(Answer::Is(refused)));
     for _ in 0..20 {
         setup.push(1, b"a");
     }
     setup.export().await;
-    assert_eq!((setup.upstream.requests(), setup.account().rejected), (1, 20));
+    assert_eq!(
+        (setup.upstream.requests(), setup.account().rejected),
+        (1, 20)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +300,10 @@ async fn what_is_too_large_goes_in_parts() {
 
 #[tokio::test(start_paused = true)]
 async fn rejected_spans_of_a_partial_success_are_counted() {
-    let partial = Outcome::Accepted { rejected: 2, message: "quota".into() };
+    let partial = Outcome::Accepted {
+        rejected: 2,
+        message: "quota".into(),
+    };
     let mut setup = Setup::new(Scripted::with([Answer::Is(partial)]));
     setup.push(5, b"a");
     assert_eq!(setup.export().await, traces(Ok(())));
@@ -262,10 +312,15 @@ async fn rejected_spans_of_a_partial_success_are_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn wrong_credentials_are_not_the_spans_fault() {
-    let unauthorized = Outcome::Unauthorized { status: "401".into() };
+    let unauthorized = Outcome::Unauthorized {
+        status: "401".into(),
+    };
     let mut setup = Setup::new(Scripted::with([Answer::Is(unauthorized)]));
     setup.push(5, b"a");
-    assert_eq!(setup.export().await, traces(Err(Failure::Answered { after: None })));
+    assert_eq!(
+        setup.export().await,
+        traces(Err(Failure::Answered { after: None }))
+    );
     assert_eq!(setup.account().buffered, 5);
     assert!(setup.exporter.failure(Signal::Traces).contains("401"));
 }
@@ -274,7 +329,10 @@ async fn wrong_credentials_are_not_the_spans_fault() {
 async fn a_panic_costs_one_request_and_no_span() {
     let mut setup = Setup::new(Scripted::with([Answer::Panics]));
     setup.push(5, b"a");
-    assert!(matches!(setup.export().await, Event::Exported([Some(Err(_)), None, None])));
+    assert!(matches!(
+        setup.export().await,
+        Event::Exported([Some(Err(_)), None, None])
+    ));
     assert_eq!(setup.account().buffered, 5);
     assert_eq!(setup.export().await, traces(Ok(())));
     assert_eq!(setup.account().exported, 5);

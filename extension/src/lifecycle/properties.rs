@@ -10,15 +10,25 @@ use crate::config::Strategy as FlushStrategy;
 #[derive(Clone, Debug)]
 enum Step {
     /// The answer to `/next`, when it is being asked.
-    Invoke { request: u8, deadline: Deadline },
+    Invoke {
+        request: u8,
+        deadline: Deadline,
+    },
     Odd,
     Hello,
     Complete(u8),
-    RuntimeDone { request: u8, success: bool, age_ms: Option<u64> },
+    RuntimeDone {
+        request: u8,
+        success: bool,
+        age_ms: Option<u64>,
+    },
     Telemetry,
     Spans(usize),
     /// The export or the probe ends.
-    Done { ok: bool, timed_out: bool },
+    Done {
+        ok: bool,
+        timed_out: bool,
+    },
     Pass(u64),
     Freeze(u64),
 }
@@ -94,7 +104,15 @@ impl World {
                     }
                 }
                 Action::Probe(signals) => {
-                    assert_eq!(self.facts.probing.iter().zip(signals).filter(|(a, b)| **a && *b).count(), 0);
+                    assert_eq!(
+                        self.facts
+                            .probing
+                            .iter()
+                            .zip(signals)
+                            .filter(|(a, b)| **a && *b)
+                            .count(),
+                        0
+                    );
                     for index in (0..3).filter(|index| signals[*index]) {
                         self.facts.probing[index] = true;
                     }
@@ -104,20 +122,27 @@ impl World {
             }
         }
         let flying = self.facts.in_flight != [false; 3] || self.facts.probing != [false; 3];
-        self.facts.flying_since = flying.then(|| self.facts.flying_since.unwrap_or(self.facts.unix));
-        self.facts.oldest = (self.facts.waiting_bytes != [0; 3]).then(|| self.facts.oldest.unwrap_or(self.facts.unix));
+        self.facts.flying_since =
+            flying.then(|| self.facts.flying_since.unwrap_or(self.facts.unix));
+        self.facts.oldest = (self.facts.waiting_bytes != [0; 3])
+            .then(|| self.facts.oldest.unwrap_or(self.facts.unix));
         let flushing = matches!(self.lifecycle.state(), State::Flushing { .. });
         if flushing && !was_flushing {
             self.flush_since = Some(self.facts.elapsed);
         }
-        assert_eq!(self.asking, matches!(self.lifecycle.state(), State::Waiting { .. }));
+        assert_eq!(
+            self.asking,
+            matches!(self.lifecycle.state(), State::Waiting { .. })
+        );
     }
 
     /// Time passes; timers that fall due are served when they do.
     fn pass(&mut self, time: Duration) {
         let end = self.facts.elapsed + time;
         for _ in 0..10_000 {
-            let Some(at) = self.lifecycle.wake_at().filter(|at| *at <= end) else { break };
+            let Some(at) = self.lifecycle.wake_at().filter(|at| *at <= end) else {
+                break;
+            };
             let step = at.saturating_sub(self.facts.elapsed);
             self.facts.elapsed += step;
             self.facts.unix += step;
@@ -132,10 +157,17 @@ impl World {
 
     fn check(&self) {
         if let Some(until) = self.hold_until {
-            assert!(self.facts.elapsed <= until, "held beyond the bound: {:?}", self.lifecycle.state());
+            assert!(
+                self.facts.elapsed <= until,
+                "held beyond the bound: {:?}",
+                self.lifecycle.state()
+            );
         }
         if let (State::Flushing { .. }, Some(since)) = (self.lifecycle.state(), self.flush_since) {
-            assert!(self.facts.elapsed <= since + FLUSH_TIMEOUT, "flushed beyond the budget");
+            assert!(
+                self.facts.elapsed <= since + FLUSH_TIMEOUT,
+                "flushed beyond the budget"
+            );
         }
     }
 
@@ -147,35 +179,60 @@ impl World {
         };
         self.asking = false;
         self.hold_until = Some(self.facts.elapsed + limit);
-        self.on(&Event::Invoke { request, deadline_ms });
+        self.on(&Event::Invoke {
+            request,
+            deadline_ms,
+        });
     }
 }
 
 fn play(steps: Vec<Step>, strategy: FlushStrategy) {
-    let settings = Settings { flush_timeout: FLUSH_TIMEOUT, strategy, managed_instances: false };
+    let settings = Settings {
+        flush_timeout: FLUSH_TIMEOUT,
+        strategy,
+        managed_instances: false,
+    };
     let mut world = World {
         lifecycle: Lifecycle::new(settings),
-        facts: Facts { unix: Duration::from_secs(1_000_000), ..Facts::default() },
+        facts: Facts {
+            unix: Duration::from_secs(1_000_000),
+            ..Facts::default()
+        },
         asking: true,
         exited: false,
         hold_until: None,
         flush_since: None,
     };
-    world.on(&Event::Subscribed { accepted: steps.len() % 2 == 0 });
+    world.on(&Event::Subscribed {
+        accepted: steps.len().is_multiple_of(2),
+    });
     for step in steps {
         let request = |request: u8| format!("r{request}");
         match step {
-            Step::Invoke { request: id, deadline } if world.asking => world.invoke(request(id), deadline),
+            Step::Invoke {
+                request: id,
+                deadline,
+            } if world.asking => world.invoke(request(id), deadline),
             Step::Odd if world.asking => {
                 world.asking = false;
                 world.on(&Event::Unknown);
             }
             Step::Invoke { .. } | Step::Odd => {}
             Step::Hello => world.on(&Event::Hello),
-            Step::Complete(id) => world.on(&Event::Complete { request: request(id) }),
-            Step::RuntimeDone { request: id, success, age_ms } => {
+            Step::Complete(id) => world.on(&Event::Complete {
+                request: request(id),
+            }),
+            Step::RuntimeDone {
+                request: id,
+                success,
+                age_ms,
+            } => {
                 let time = age_ms.map(|age| world.facts.unix - Duration::from_millis(age));
-                world.on(&Event::RuntimeDone { request: request(id), success, time });
+                world.on(&Event::RuntimeDone {
+                    request: request(id),
+                    success,
+                    time,
+                });
             }
             Step::Telemetry => world.on(&Event::Telemetry),
             Step::Spans(bytes) => {
@@ -183,20 +240,32 @@ fn play(steps: Vec<Step>, strategy: FlushStrategy) {
                 world.on(&Event::Arrival);
             }
             Step::Done { ok, timed_out } => {
-                let failure = if timed_out { Failure::TimedOut } else { Failure::Unreachable };
+                let failure = if timed_out {
+                    Failure::TimedOut
+                } else {
+                    Failure::Unreachable
+                };
                 let verdict = if ok { Ok(()) } else { Err(failure) };
                 if world.facts.exporting.take().is_some() {
-                    let verdicts = world.facts.in_flight.map(|flying| flying.then_some(verdict));
+                    let verdicts = world
+                        .facts
+                        .in_flight
+                        .map(|flying| flying.then_some(verdict));
                     world.facts.in_flight = [false; 3];
                     world.on(&Event::Exported(verdicts));
-                } else if let Some(signal) = Signal::ALL.into_iter().find(|s| world.facts.probing[s.index()]) {
+                } else if let Some(signal) = Signal::ALL
+                    .into_iter()
+                    .find(|s| world.facts.probing[s.index()])
+                {
                     world.facts.probing[signal.index()] = false;
                     world.on(&Event::Probed(signal, verdict));
                 }
             }
             Step::Pass(millis) => world.pass(Duration::from_millis(millis)),
             // Only what waits is frozen; the wall clock goes on, the monotonic one need not.
-            Step::Freeze(millis) if world.asking => world.facts.unix += Duration::from_millis(millis),
+            Step::Freeze(millis) if world.asking => {
+                world.facts.unix += Duration::from_millis(millis);
+            }
             Step::Freeze(_) => {}
         }
         world.check();

@@ -1,7 +1,10 @@
 //! Whether somebody will tell us that the function has ended.
 
-/// Losses double the end signals that must be seen before an invocation is held again, up to this power of two.
-const LOSSES_MAX: u32 = 6;
+/// Each loss in a row multiplies the end signals that must be seen before an invocation is held again by 2³ …
+const DOUBLINGS: u32 = 3;
+/// … up to this many times. Chosen: one lost event is forgotten at once, a signal that is always late costs four of
+/// a hundred invocations at first and one of five hundred in the end.
+const LOSSES_MAX: u32 = 3;
 
 /// What is known about the two end signals: the wrapper's complete and the Telemetry API's runtimeDone.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -79,7 +82,7 @@ impl EndSignals {
     /// An invocation was held to the end of its time. Each such loss in a row makes us slower to believe again:
     /// a signal that is always late would otherwise cost every second invocation.
     pub(super) fn on_lost(&mut self) {
-        self.owed = 1 << self.losses.min(LOSSES_MAX);
+        self.owed = 1 << (DOUBLINGS * self.losses.min(LOSSES_MAX));
         self.losses += 1;
     }
 

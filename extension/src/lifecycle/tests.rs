@@ -24,9 +24,19 @@ impl Play {
     }
 
     fn with(strategy: Strategy, managed_instances: bool) -> Self {
-        let settings = Settings { flush_timeout: millis(1000), strategy, managed_instances };
-        let facts = Facts { unix: NOW, ..Facts::default() };
-        Self { lifecycle: Lifecycle::new(settings), facts }
+        let settings = Settings {
+            flush_timeout: millis(1000),
+            strategy,
+            managed_instances,
+        };
+        let facts = Facts {
+            unix: NOW,
+            ..Facts::default()
+        };
+        Self {
+            lifecycle: Lifecycle::new(settings),
+            facts,
+        }
     }
 
     fn hello(mut self) -> Self {
@@ -46,7 +56,10 @@ impl Play {
     /// INVOKE with three seconds.
     fn invoke(&mut self, request: &str) -> Vec<Action> {
         let deadline_ms = u64::try_from(self.facts.unix.as_millis()).unwrap() + 3000;
-        self.on(Event::Invoke { request: request.into(), deadline_ms })
+        self.on(Event::Invoke {
+            request: request.into(),
+            deadline_ms,
+        })
     }
 
     fn shutdown(&mut self) -> Vec<Action> {
@@ -55,12 +68,18 @@ impl Play {
     }
 
     fn complete(&mut self, request: &str) -> Vec<Action> {
-        self.on(Event::Complete { request: request.into() })
+        self.on(Event::Complete {
+            request: request.into(),
+        })
     }
 
     fn runtime_done(&mut self, request: &str) -> Vec<Action> {
         let time = Some(self.facts.unix);
-        self.on(Event::RuntimeDone { request: request.into(), success: true, time })
+        self.on(Event::RuntimeDone {
+            request: request.into(),
+            success: true,
+            time,
+        })
     }
 
     /// Spans are in the buffer.
@@ -149,18 +168,52 @@ fn states() -> Vec<(&'static str, Play)> {
 }
 
 fn events() -> Vec<(&'static str, Event)> {
-    let done = |request: &str, success| Event::RuntimeDone { request: request.into(), success, time: Some(NOW * 2) };
+    let done = |request: &str, success| Event::RuntimeDone {
+        request: request.into(),
+        success,
+        time: Some(NOW * 2),
+    };
     let deadline_ms = u64::try_from(NOW.as_millis()).unwrap() + 3000;
     vec![
-        ("INVOKE", Event::Invoke { request: "next".into(), deadline_ms }),
-        ("INVOKE, deadline 0", Event::Invoke { request: "next".into(), deadline_ms: 0 }),
-        ("SHUTDOWN", Event::Shutdown { deadline_ms: deadline_ms - 1000 }),
+        (
+            "INVOKE",
+            Event::Invoke {
+                request: "next".into(),
+                deadline_ms,
+            },
+        ),
+        (
+            "INVOKE, deadline 0",
+            Event::Invoke {
+                request: "next".into(),
+                deadline_ms: 0,
+            },
+        ),
+        (
+            "SHUTDOWN",
+            Event::Shutdown {
+                deadline_ms: deadline_ms - 1000,
+            },
+        ),
         ("unknown event", Event::Unknown),
         ("subscription taken", Event::Subscribed { accepted: true }),
-        ("subscription refused", Event::Subscribed { accepted: false }),
+        (
+            "subscription refused",
+            Event::Subscribed { accepted: false },
+        ),
         ("hello", Event::Hello),
-        ("complete of current", Event::Complete { request: "current".into() }),
-        ("complete of another", Event::Complete { request: "another".into() }),
+        (
+            "complete of current",
+            Event::Complete {
+                request: "current".into(),
+            },
+        ),
+        (
+            "complete of another",
+            Event::Complete {
+                request: "another".into(),
+            },
+        ),
         ("runtimeDone of current", done("current", true)),
         ("runtimeDone of current, failed", done("current", false)),
         ("runtimeDone of another", done("another", true)),
@@ -177,7 +230,8 @@ fn events() -> Vec<(&'static str, Event)> {
 
 /// Answers to `/next` come only while it is being asked.
 fn cannot_happen(state: &str, event: &str) -> bool {
-    let answer_to_next = event.starts_with("INVOKE") || event == "SHUTDOWN" || event == "unknown event";
+    let answer_to_next =
+        event.starts_with("INVOKE") || event == "SHUTDOWN" || event == "unknown event";
     let subscribing = event.starts_with("subscription");
     answer_to_next && !state.starts_with("Waiting")
         || subscribing && state != "Waiting, before the first INVOKE"
@@ -199,12 +253,23 @@ fn table() -> String {
                     let at = play.lifecycle.wake_at();
                     play.pass(at.map_or(Duration::ZERO, |at| at - play.facts.elapsed));
                 }
-                "exported" | "export failed" => (play.facts.in_flight, play.facts.exporting) = (NO, None),
+                "exported" | "export failed" => {
+                    (play.facts.in_flight, play.facts.exporting) = (NO, None);
+                }
                 _ => {}
             }
             let actions = play.on(event);
-            let never = if cannot_happen(state, name) { "  [cannot happen]" } else { "" };
-            let _ = writeln!(text, "  {name:<31} {:<44} {}{never}", show(play.lifecycle.state()), show_all(&actions));
+            let never = if cannot_happen(state, name) {
+                "  [cannot happen]"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                text,
+                "  {name:<31} {:<44} {}{never}",
+                show(play.lifecycle.state()),
+                show_all(&actions)
+            );
         }
     }
     text
@@ -213,7 +278,10 @@ fn table() -> String {
 fn show(state: &State) -> String {
     match state {
         State::Waiting { blind } => format!("Waiting{}", if *blind { ", blind" } else { "" }),
-        State::Invoking(invocation) => format!("Invoking {} until {:?}", invocation.request, invocation.until),
+        State::Invoking(invocation) => format!(
+            "Invoking {} until {:?}",
+            invocation.request, invocation.until
+        ),
         other => format!("{other:?}"),
     }
 }
@@ -224,7 +292,11 @@ fn show_all(actions: &[Action]) -> String {
         Action::Probe(_) => "Probe".into(),
         other => format!("{other:?}"),
     };
-    if actions.is_empty() { "-".into() } else { actions.iter().map(one).collect::<Vec<_>>().join(", ") }
+    if actions.is_empty() {
+        "-".into()
+    } else {
+        actions.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[test]
@@ -355,7 +427,10 @@ fn a_signal_that_is_always_late_costs_less_and_less() {
         }
         play.runtime_done(&format!("r{number}"));
     }
-    assert!(held <= 8, "{held} of 100 were held to the end of their time");
+    assert!(
+        held <= 3,
+        "{held} of 100 were held to the end of their time"
+    );
 }
 
 #[test]
@@ -372,17 +447,27 @@ fn hello_makes_the_wrapper_believed_again() {
 fn a_nonsense_deadline_holds_only_with_the_wrapper() {
     let unix = u64::try_from(NOW.as_millis()).unwrap();
     for deadline_ms in [0, 600_000, unix, unix - 1, unix + 7_200_001, u64::MAX] {
-        let event = Event::Invoke { request: "r".into(), deadline_ms };
+        let event = Event::Invoke {
+            request: "r".into(),
+            deadline_ms,
+        };
         let mut play = Play::new();
         play.on(Event::Telemetry);
-        assert_eq!(play.on(event.clone()), [Action::Warm, Action::Next], "{deadline_ms}");
+        assert_eq!(
+            play.on(event.clone()),
+            [Action::Warm, Action::Next],
+            "{deadline_ms}"
+        );
         let mut play = Play::new().hello();
         assert_eq!(play.on(event), [Action::Warm], "{deadline_ms}");
         assert_eq!(play.lifecycle.wake_at(), Some(millis(899_500)));
     }
     // Two hours are the last that is believed: less 500 ms.
     let mut play = Play::new().hello();
-    play.on(Event::Invoke { request: "r".into(), deadline_ms: unix + 7_200_000 });
+    play.on(Event::Invoke {
+        request: "r".into(),
+        deadline_ms: unix + 7_200_000,
+    });
     assert_eq!(play.lifecycle.wake_at(), Some(millis(7_199_500)));
 }
 
@@ -396,7 +481,11 @@ fn the_runtime_done_of_an_earlier_try_of_the_same_request_ends_nothing() {
     // The asynchronous retry has the same id.
     play.invoke("r");
     play.spans();
-    let late = Event::RuntimeDone { request: "r".into(), success: true, time: Some(first) };
+    let late = Event::RuntimeDone {
+        request: "r".into(),
+        success: true,
+        time: Some(first),
+    };
     assert_eq!(play.on(late), []);
     assert_eq!(play.runtime_done("r"), [FLUSH]);
 }
@@ -408,7 +497,11 @@ fn a_function_that_is_done_before_we_see_its_invoke_is_not_held() {
     play.invoke("r");
     play.spans();
     let before = Some(play.facts.unix - millis(3));
-    let done = Event::RuntimeDone { request: "r".into(), success: true, time: before };
+    let done = Event::RuntimeDone {
+        request: "r".into(),
+        success: true,
+        time: before,
+    };
     assert_eq!(play.on(done), [FLUSH]);
 }
 
@@ -448,7 +541,11 @@ fn after_a_failure_the_budget_is_half_a_second() {
     play.on(Event::Telemetry);
     play.invoke("r");
     play.spans();
-    play.on(Event::RuntimeDone { request: "r".into(), success: false, time: None });
+    play.on(Event::RuntimeDone {
+        request: "r".into(),
+        success: false,
+        time: None,
+    });
     assert_eq!(play.lifecycle.wake_at(), Some(millis(500)));
 }
 
@@ -578,7 +675,10 @@ fn a_probe_that_a_freeze_cut_off_is_no_result() {
     play.facts.flying_since = Some(play.facts.unix);
     play.complete("s");
     play.pass(Duration::from_secs(100));
-    assert_eq!(play.invoke("t"), [Action::Recall, Action::Warm, Action::Probe(TRACES)]);
+    assert_eq!(
+        play.invoke("t"),
+        [Action::Recall, Action::Warm, Action::Probe(TRACES)]
+    );
 }
 
 #[test]
@@ -607,7 +707,10 @@ fn one_signal_s_dead_upstream_does_not_stop_the_others() {
     let mut play = Play::new().hello();
     play.invoke("r");
     play.facts.waiting_bytes = [1000, 1000, 0];
-    assert_eq!(play.complete("r"), [Action::Export(Purpose::End, [true, true, false])]);
+    assert_eq!(
+        play.complete("r"),
+        [Action::Export(Purpose::End, [true, true, false])]
+    );
     play.facts.waiting_bytes = [0, 1000, 0];
     let verdicts = [Some(Ok(())), Some(Err(Failure::Unreachable)), None];
     assert_eq!(play.on(Event::Exported(verdicts)), [Action::Next]);
@@ -682,7 +785,9 @@ fn shutdown_keeps_its_own_deadline() {
     let mut play = Play::new();
     play.facts.waiting_bytes[0] = 1000;
     let unix = u64::try_from(NOW.as_millis()).unwrap();
-    play.on(Event::Shutdown { deadline_ms: unix + 500 });
+    play.on(Event::Shutdown {
+        deadline_ms: unix + 500,
+    });
     assert_eq!(play.lifecycle.wake_at(), Some(millis(400)));
 }
 
@@ -714,7 +819,14 @@ fn adaptive_exports_beside_the_next_invocation_in_a_burst() {
     }
     assert_eq!(
         kinds,
-        [(false, false), (false, false), (false, true), (true, true), (true, true), (true, true)]
+        [
+            (false, false),
+            (false, false),
+            (false, true),
+            (true, true),
+            (true, true),
+            (true, true)
+        ]
     );
     // After a pause it is `end` again, and an old span is never left to the next invocation.
     play.pass(Duration::from_secs(2));

@@ -22,6 +22,7 @@ const DROP_LINE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Report {
     was_open: SignalSet,
     invocations: u64,
+    wrapper_seen: bool,
     dropped_said: u64,
     dropped_said_at: Option<Instant>,
     ending: Option<Ending>,
@@ -40,11 +41,18 @@ struct Ending {
 // === impl Report ===
 
 impl Report {
-    /// Counts an INVOKE, and gives the hint.
-    pub(super) fn on_invocation(&mut self, buffer: &Buffer) {
-        self.invocations += 1;
-        let nothing = Signal::ALL.iter().all(|signal| buffer.ledger().account(*signal).received == 0);
-        if nothing && self.invocations == HINT_AFTER + 1 {
+    /// A hint when three invocations have brought nothing, once.
+    fn count(&mut self, event: &Event, buffer: &Buffer) {
+        match event {
+            // The wrapper is there; it has nothing to say, as when no trace is sampled.
+            Event::Hello | Event::Complete { .. } => self.wrapper_seen = true,
+            Event::Invoke { .. } => self.invocations += 1,
+            _ => return,
+        }
+        let nothing = Signal::ALL
+            .iter()
+            .all(|signal| buffer.ledger().account(*signal).received == 0);
+        if nothing && !self.wrapper_seen && self.invocations == HINT_AFTER + 1 {
             let text = "no OTLP has come in three invocations: is the function's SDK pointed at localhost, \
                         and not at the upstream endpoint itself?";
             log::line(Level::Warn, text, &[]);
@@ -52,7 +60,14 @@ impl Report {
     }
 
     /// Says, for those who look for a fault, how each held invocation ended and what its flush took.
-    pub(super) fn on_event(&mut self, before: &State, event: &Event, after: &State, buffer: &Buffer) {
+    pub(super) fn on_event(
+        &mut self,
+        before: &State,
+        event: &Event,
+        after: &State,
+        buffer: &Buffer,
+    ) {
+        self.count(event, buffer);
         if !log::enabled(Level::Debug) {
             return;
         }
@@ -62,7 +77,13 @@ impl Report {
                 _ => None,
             };
             let exported = spans_exported(buffer);
-            self.ending = Some(Ending { request, by, at: Instant::now(), telemetry, exported });
+            self.ending = Some(Ending {
+                request,
+                by,
+                at: Instant::now(),
+                telemetry,
+                exported,
+            });
         }
         if matches!(after, State::Flushing { .. }) {
             return;
@@ -81,7 +102,11 @@ impl Report {
     }
 
     /// One line when upstream stops taking a signal, one when it is back.
-    pub(super) fn on_breakers<'a>(&mut self, lifecycle: &Lifecycle, failure: impl Fn(Signal) -> &'a str) {
+    pub(super) fn on_breakers<'a>(
+        &mut self,
+        lifecycle: &Lifecycle,
+        failure: impl Fn(Signal) -> &'a str,
+    ) {
         for signal in Signal::ALL {
             let open = lifecycle.breakers().of(signal).is_open();
             if std::mem::replace(&mut self.was_open[signal.index()], open) == open {
@@ -89,8 +114,13 @@ impl Report {
             }
             let name = ("signal", item_name(signal).into());
             if open {
-                let text = "upstream does not take telemetry; invocations go on without waiting for it";
-                log::line(Level::Warn, text, &[name, ("reason", failure(signal).into())]);
+                let text =
+                    "upstream does not take telemetry; invocations go on without waiting for it";
+                log::line(
+                    Level::Warn,
+                    text,
+                    &[name, ("reason", failure(signal).into())],
+                );
             } else {
                 log::line(Level::Info, "upstream takes telemetry again", &[name]);
             }
@@ -100,7 +130,9 @@ impl Report {
     /// The ledger whenever something was dropped, but not for each request of a flood.
     pub(super) fn on_drops(&mut self, buffer: &Buffer) {
         let dropped = buffer.ledger().dropped();
-        let quiet = self.dropped_said_at.is_none_or(|at| at.elapsed() >= DROP_LINE_EVERY);
+        let quiet = self
+            .dropped_said_at
+            .is_none_or(|at| at.elapsed() >= DROP_LINE_EVERY);
         if dropped > self.dropped_said && quiet {
             self.dropped_said = dropped;
             self.dropped_said_at = Some(Instant::now());
@@ -111,7 +143,11 @@ impl Report {
 
 /// The ledger line: a warning once something was dropped.
 pub(super) fn say_ledger(buffer: &Buffer) {
-    let level = if buffer.ledger().dropped() > 0 { Level::Warn } else { Level::Info };
+    let level = if buffer.ledger().dropped() > 0 {
+        Level::Warn
+    } else {
+        Level::Info
+    };
     log::line(level, "ledger", &[("ledger", buffer.ledger().to_json())]);
 }
 
@@ -125,13 +161,21 @@ fn ended(before: &State, event: &Event, after: &State) -> Option<(String, &'stat
         return None;
     }
     match (before, event) {
-        (State::Invoking(invocation), Event::Complete { .. }) => Some((invocation.request().into(), "complete")),
+        (State::Invoking(invocation), Event::Complete { .. }) => {
+            Some((invocation.request().into(), "complete"))
+        }
         (State::Invoking(invocation), Event::RuntimeDone { .. }) => {
             Some((invocation.request().into(), "runtime_done"))
         }
-        (State::Invoking(invocation), Event::Tick) => Some((invocation.request().into(), "deadline")),
+        (State::Invoking(invocation), Event::Tick) => {
+            Some((invocation.request().into(), "deadline"))
+        }
         (State::Waiting { .. }, Event::Invoke { request, .. }) => {
-            let by = if matches!(after, State::Waiting { blind: true }) { "nobody" } else { "complete" };
+            let by = if matches!(after, State::Waiting { blind: true }) {
+                "nobody"
+            } else {
+                "complete"
+            };
             Some((request.clone(), by))
         }
         _ => None,
