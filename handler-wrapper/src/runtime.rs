@@ -17,6 +17,7 @@ use opentelemetry::trace::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tower::{Layer, Service};
 
+use crate::logs::LogFields;
 use crate::telemetry::{Telemetry, flush_limit};
 
 /// Runs a Lambda function: `lambda_runtime::run` with exports after the answer.
@@ -87,7 +88,9 @@ where
 {
     telemetry.install();
     telemetry.find_extension().await;
-    let layer = ExportLayer { telemetry: telemetry.clone() };
+    let layer = ExportLayer {
+        telemetry: telemetry.clone(),
+    };
     until_terminated(&telemetry, Runtime::new(handler).layer(layer).run()).await
 }
 
@@ -128,8 +131,14 @@ where
 {
     let telemetry = Telemetry::global().await;
     telemetry.find_extension().await;
-    let layer = ExportLayer { telemetry: telemetry.clone() };
-    until_terminated(&telemetry, Runtime::new(handler).layer(layer).run_concurrent()).await
+    let layer = ExportLayer {
+        telemetry: telemetry.clone(),
+    };
+    until_terminated(
+        &telemetry,
+        Runtime::new(handler).layer(layer).run_concurrent(),
+    )
+    .await
 }
 
 /// Runs until the sandbox is taken down. Lambda sends SIGTERM then, if an extension is there, and
@@ -215,8 +224,15 @@ where
         let deadline = invocation.context.deadline();
         let request_id = invocation.context.request_id.clone();
         let telemetry = self.telemetry.clone();
-        telemetry.reseed();
-        let context = Context::current().with_value(Driven(telemetry.clone()));
+        telemetry.begin_invocation();
+        // For the log lines of handlers that are not about SQS; an SQS handler adds the message's id.
+        let fields = LogFields {
+            request_id: request_id.as_str().into(),
+            message_id: None,
+        };
+        let context = Context::current()
+            .with_value(Driven(telemetry.clone()))
+            .with_value(fields);
         // The inner service posts the response; it is done when Lambda has it.
         let answering = {
             let _guard = context.clone().attach();

@@ -23,14 +23,18 @@ use tokio::sync::OnceCell;
 use crate::consumer_span::SCHEMA_URL;
 #[cfg(feature = "metrics")]
 use crate::export::Points;
-use crate::export::{Buffer, Client, Pipeline, SpanCounts, Target};
+use crate::export::{Buffer, Client, Extension, Pipeline, Presence, SpanCounts, Target};
 use crate::ids::Ids;
 use crate::metrics::Instruments;
 use crate::sampler::DecideDeferred;
 use config::Environment;
 
-/// How long the extension may take to answer a call; it answers at once or is not there.
-const EXTENSION_LIMIT: Duration = Duration::from_millis(50);
+/// How long somebody waits for the extension's answer to a call; it answers at once or is not
+/// there, unless the sandbox has next to no processor.
+const HELLO_LIMIT: Duration = Duration::from_millis(50);
+
+/// How long the answer may take where nobody waits for it.
+const HELLO_LIMIT_BESIDE: Duration = Duration::from_secs(1);
 
 /// What one flush may take, when the invocation's deadline leaves that much.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -63,8 +67,7 @@ struct Inner {
     /// `None`: no spans are made at all.
     tracing: Option<Tracing>,
     pipeline: Option<Pipeline>,
-    extension: OnceCell<Option<Client>>,
-    extension_port: u16,
+    extension: Arc<Extension>,
     decides_deferred: bool,
     partial_batch: bool,
 }
@@ -100,23 +103,29 @@ impl Telemetry {
         let mut inner = Inner {
             tracing: None,
             pipeline: None,
-            extension: no_extension(!environment.in_lambda),
-            extension_port: environment.http_port,
+            extension: extension(&environment),
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };
         if environment.disabled {
-            inner.extension = no_extension(true);
+            inner.extension = Arc::new(Extension::absent());
             return Self(Arc::new(inner));
         }
-        let extension = inner.find_extension().await.is_some();
-        let target = if extension {
-            Some(Target::loopback(environment.http_port))
-        } else {
-            environment.target()
+        inner.extension.greet(HELLO_LIMIT).await;
+        let client = match inner.extension.presence() {
+            Presence::Absent => environment.target().map(Client::new),
+            Presence::Present => Some(Client::to_extension(Arc::clone(&inner.extension), None)),
+            Presence::Unknown => {
+                let otherwise = environment.target();
+                Some(Client::to_extension(
+                    Arc::clone(&inner.extension),
+                    otherwise,
+                ))
+            }
         };
-        if let Some(target) = target {
-            inner.start(target, extension);
+        let alone = inner.extension.presence() == Presence::Absent;
+        if let Some(client) = client {
+            inner.start(client, !alone);
         }
         Self(Arc::new(inner)).in_background(!environment.in_lambda)
     }
@@ -144,15 +153,12 @@ impl Telemetry {
         let mut inner = Inner {
             tracing: None,
             pipeline: None,
-            extension: no_extension(true),
-            extension_port: environment.http_port,
+            extension: Arc::new(Extension::absent()),
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };
-        inner.start(
-            Target::endpoint(url).map_err(|error| error.to_string())?,
-            true,
-        );
+        let target = Target::endpoint(url).map_err(|error| error.to_string())?;
+        inner.start(Client::new(target), true);
         Ok(Self(Arc::new(inner)).in_background(!environment.in_lambda))
     }
 
@@ -179,8 +185,7 @@ impl Telemetry {
         Self(Arc::new(Inner {
             tracing: Some(Tracing::new(provider, None)),
             pipeline: None,
-            extension: no_extension(!environment.in_lambda),
-            extension_port: environment.http_port,
+            extension: extension(&environment),
             decides_deferred: false,
             partial_batch: environment.partial_batch,
         }))
@@ -193,8 +198,7 @@ impl Telemetry {
         Self(Arc::new(Inner {
             tracing: None,
             pipeline: None,
-            extension: no_extension(true),
-            extension_port: environment.http_port,
+            extension: Arc::new(Extension::absent()),
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         }))
@@ -303,24 +307,26 @@ impl Telemetry {
     /// the extension that no more will come.
     pub(crate) async fn end_invocation(&self, request_id: &str, limit: Duration) {
         self.flush_within(limit).await;
-        if let Some(extension) = self.0.find_extension().await
-            && is_path_segment(request_id)
-        {
-            let path = format!("/throughline/v1/invocations/{request_id}/complete");
-            let _ = extension.call(&path, "", EXTENSION_LIMIT).await;
-        }
+        // Nobody waits for the answer any more, so there is time to ask once more.
+        self.0.extension.greet(HELLO_LIMIT).await;
+        self.0.extension.complete(request_id, HELLO_LIMIT).await;
     }
 
-    /// Seeds the ids anew: the first thing of an invocation.
-    pub(crate) fn reseed(&self) {
+    /// The first thing of an invocation: seeds the ids anew, and asks for the extension again,
+    /// beside the processor, if it has not answered so far.
+    pub(crate) fn begin_invocation(&self) {
         if let Some(ids) = self.0.tracing.as_ref().and_then(|t| t.ids.as_ref()) {
             ids.reseed();
         }
+        if self.0.extension.presence() == Presence::Unknown {
+            let extension = Arc::clone(&self.0.extension);
+            tokio::spawn(async move { extension.greet(HELLO_LIMIT_BESIDE).await });
+        }
     }
 
-    /// Looks for the extension, if that was not done yet.
+    /// Asks for the extension, if that was not done yet.
     pub(crate) async fn find_extension(&self) {
-        self.0.find_extension().await;
+        self.0.extension.greet(HELLO_LIMIT).await;
     }
 
     /// The tracer of this crate's spans.
@@ -394,38 +400,24 @@ pub(crate) fn flush_limit(
     FLUSH_LIMIT.min(left.saturating_sub(reserve))
 }
 
-/// Where the extension is remembered; `known` says that there is none.
-fn no_extension(known: bool) -> OnceCell<Option<Client>> {
-    OnceCell::new_with(known.then_some(None))
-}
-
-fn is_path_segment(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+/// The extension, which can be there only in a sandbox.
+fn extension(environment: &Environment) -> Arc<Extension> {
+    Arc::new(if environment.in_lambda {
+        Extension::on_port(environment.http_port)
+    } else {
+        Extension::absent()
+    })
 }
 
 // === impl Inner ===
 
 impl Inner {
-    /// Says hello, once.
-    async fn find_extension(&self) -> Option<&Client> {
-        let found = self.extension.get_or_init(|| async {
-            let client = Client::new(Target::loopback(self.extension_port));
-            let path = "/throughline/v1/hello";
-            let answer = client.call(path, r#"{"v":1}"#, EXTENSION_LIMIT).await;
-            // Anything else, 404 first of all, is somebody else's server.
-            answer
-                .is_ok_and(|(status, _)| status.as_u16() == 200)
-                .then_some(client)
-        });
-        found.await.as_ref()
-    }
-
-    fn start(&mut self, target: Target, same_target: bool) {
+    fn start(&mut self, client: Client, same_target: bool) {
         #[cfg(not(feature = "metrics"))]
         let _ = same_target;
         let resource = resource::detect();
         let (buffer, ids) = (Buffer::default(), Ids::new());
-        let Some(pipeline) = Pipeline::new(buffer.clone(), Client::new(target), &resource) else {
+        let Some(pipeline) = Pipeline::new(buffer.clone(), client, &resource) else {
             config::say("the exporter could not be made; no spans are sent");
             return;
         };

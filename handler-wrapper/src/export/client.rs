@@ -46,8 +46,15 @@ impl fmt::Display for TargetError {
 }
 
 /// No answer was read.
-#[derive(Debug)]
-pub(crate) struct SendError;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// Nobody listens there.
+    Unreachable,
+    /// The connection ended, or what came was not HTTP.
+    Broken,
+    /// The time for it was over.
+    Elapsed,
+}
 
 // === impl Target ===
 
@@ -213,7 +220,7 @@ struct Connection {
 }
 
 /// Sends requests over one connection, which is opened when it is needed.
-pub(crate) struct Client {
+pub(crate) struct Peer {
     target: Target,
     idle: Mutex<Option<Connection>>,
     /// Made at the first connection: a function that never exports does not pay for it.
@@ -221,19 +228,19 @@ pub(crate) struct Client {
     tls: std::sync::OnceLock<std::sync::Arc<rustls::ClientConfig>>,
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the headers: they hold API keys.
-        f.debug_struct("Client")
+        f.debug_struct("Peer")
             .field("host", &self.target.host)
             .field("port", &self.target.port)
             .finish_non_exhaustive()
     }
 }
 
-// === impl Client ===
+// === impl Peer ===
 
-impl Client {
+impl Peer {
     pub(crate) fn new(target: Target) -> Self {
         Self {
             target,
@@ -270,7 +277,7 @@ impl Client {
         let posting = self.post(path, headers, Bytes::from_static(body.as_bytes()));
         tokio::time::timeout(limit, posting)
             .await
-            .map_err(|_| SendError)?
+            .map_err(|_| SendError::Elapsed)?
     }
 
     async fn post(
@@ -282,9 +289,9 @@ impl Client {
         let request = |body: Bytes| {
             let mut request = Request::new(Full::new(body));
             *request.method_mut() = Method::POST;
-            *request.uri_mut() = path.parse().map_err(|_| SendError)?;
+            *request.uri_mut() = path.parse().map_err(|_| SendError::Broken)?;
             *request.headers_mut() = headers.clone();
-            let host = HeaderValue::from_str(&self.authority()).map_err(|_| SendError)?;
+            let host = HeaderValue::from_str(&self.authority()).map_err(|_| SendError::Broken)?;
             request.headers_mut().insert(HOST, host);
             let agent = concat!("throughline/", env!("CARGO_PKG_VERSION"));
             request
@@ -337,7 +344,7 @@ impl Client {
         } = &self.target;
         let stream = TcpStream::connect((host.as_str(), *port))
             .await
-            .map_err(|_| SendError)?;
+            .map_err(|_| SendError::Unreachable)?;
         let _ = stream.set_nodelay(true);
         if *tls {
             return self.connect_tls(stream).await;
@@ -348,14 +355,14 @@ impl Client {
     #[cfg(feature = "tls")]
     async fn connect_tls(&self, stream: TcpStream) -> Result<Connection, SendError> {
         let name = rustls::pki_types::ServerName::try_from(self.target.host.clone())
-            .map_err(|_| SendError)?;
+            .map_err(|_| SendError::Broken)?;
         let config = self.tls.get_or_init(|| self.target.tls_config());
         let connector = tokio_rustls::TlsConnector::from(config.clone());
         handshake(
             connector
                 .connect(name, stream)
                 .await
-                .map_err(|_| SendError)?,
+                .map_err(|_| SendError::Broken)?,
         )
         .await
     }
@@ -363,7 +370,7 @@ impl Client {
     // An https target is refused when it is configured.
     #[cfg(not(feature = "tls"))]
     async fn connect_tls(&self, _stream: TcpStream) -> Result<Connection, SendError> {
-        Err(SendError)
+        Err(SendError::Unreachable)
     }
 }
 
@@ -373,7 +380,7 @@ where
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|_| SendError)?;
+        .map_err(|_| SendError::Broken)?;
     Ok(Connection {
         sender,
         driver: Box::pin(connection.map(|_| ())),
@@ -387,21 +394,21 @@ async fn exchange(
 ) -> Result<Response<Bytes>, SendError> {
     let Connection { sender, driver } = connection;
     let call = std::pin::pin!(async move {
-        sender.ready().await.map_err(|_| SendError)?;
+        sender.ready().await.map_err(|_| SendError::Broken)?;
         let (parts, body) = sender
             .send_request(request)
             .await
-            .map_err(|_| SendError)?
+            .map_err(|_| SendError::Broken)?
             .into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX)
             .collect()
             .await
-            .map_err(|_| SendError)?;
+            .map_err(|_| SendError::Broken)?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     });
     match select(call, driver).await {
         Either::Left((answer, _)) => answer,
         // The connection ended; the answer may have been read before that.
-        Either::Right(((), call)) => call.now_or_never().unwrap_or(Err(SendError)),
+        Either::Right(((), call)) => call.now_or_never().unwrap_or(Err(SendError::Broken)),
     }
 }

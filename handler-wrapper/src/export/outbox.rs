@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 use opentelemetry_http::{HttpClient, HttpError};
 use tokio::time::Instant;
 
-use super::client::{Client, SendError};
+use super::route::Client;
 use super::{SpanCounts, lock};
 
 /// The endpoint the encoder is given; only its path matters, the client knows where to send.
@@ -133,7 +133,7 @@ impl Outbox {
                     state.rejected += parcel.spans;
                     state.pop();
                 }
-                Err(SendError) => return false,
+                Err(_) => return false,
             }
         }
     }

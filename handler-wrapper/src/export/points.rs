@@ -18,8 +18,8 @@ use opentelemetry_sdk::metrics::{
     InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
 };
 
-use super::client::Client;
 use super::outbox::Outbox;
+use super::route::Client;
 
 /// As for spans, only the path matters.
 const METRICS: &str = "http://outbox/v1/metrics";
@@ -79,7 +79,9 @@ impl Points {
     /// Sends what was recorded, within `limit`, over `shared` if there is no other way.
     pub(super) async fn flush(&self, shared: &Client, limit: Duration) {
         let quiet = Context::current().with_telemetry_suppressed();
-        let sending = self.send(self.own.as_ref().unwrap_or(shared)).with_context(quiet);
+        let sending = self
+            .send(self.own.as_ref().unwrap_or(shared))
+            .with_context(quiet);
         // What it did not get done by then waits for the next flush.
         let _ = tokio::time::timeout(limit, sending).await;
     }

@@ -86,7 +86,7 @@ where
     };
     let flushed_by_us = !driven.is_some_and(|driven| driven.is_same(&telemetry));
     if flushed_by_us {
-        telemetry.reseed();
+        telemetry.begin_invocation();
     }
 
     let policy = AnswerPolicy {

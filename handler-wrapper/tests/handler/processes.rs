@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use throughline::{SqsMessage, traced_sqs_handler};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::support::{Message, message};
 
@@ -73,11 +74,7 @@ fn sandbox(timeline: &Timeline, function: &str) -> lambda_emulator::Builder {
     Sandbox::builder("orders-consumer")
         .timeline(timeline)
         .bootstrap(std::env::current_exe().unwrap())
-        .bootstrap_args([
-            "--exact",
-            &format!("processes::{function}"),
-            "--nocapture",
-        ])
+        .bootstrap_args(["--exact", &format!("processes::{function}"), "--nocapture"])
         .timeout(Duration::from_secs(30))
 }
 
@@ -352,6 +349,12 @@ async fn on_managed_instances_invocations_run_side_by_side() {
 type Notes = Arc<Mutex<Vec<(String, bool)>>>;
 
 async fn extension(hello: &'static str) -> (u16, Notes) {
+    let (_open, gate) = watch::channel(true);
+    slow_extension(hello, gate).await
+}
+
+/// Answers hello only when the gate is open.
+async fn slow_extension(hello: &'static str, gate: watch::Receiver<bool>) -> (u16, Notes) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let notes = Notes::default();
@@ -359,6 +362,7 @@ async fn extension(hello: &'static str) -> (u16, Notes) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let notes = Arc::clone(&taken);
+            let mut gate = gate.clone();
             tokio::spawn(async move {
                 let mut stream = BufReader::new(stream);
                 loop {
@@ -389,7 +393,11 @@ async fn extension(hello: &'static str) -> (u16, Notes) {
                         || head.to_ascii_lowercase().contains("throughline: 1");
                     assert!(ours, "{head}");
                     let has_key = head.to_ascii_lowercase().contains("api-key");
+                    let is_hello = target == "/throughline/v1/hello";
                     notes.lock().unwrap().push((target, has_key));
+                    if is_hello && !*gate.borrow() && gate.wait_for(|open| *open).await.is_err() {
+                        return;
+                    }
                     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
@@ -449,5 +457,96 @@ async fn a_stranger_on_the_extensions_port_gets_nothing() {
     sandbox.wait_frozen(&invocation.request_id).await;
     assert_eq!(upstream.spans().len(), 1);
     assert_eq!(notes.lock().unwrap().len(), 1, "only the hello");
+    sandbox.shutdown("spindown").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_that_answers_late_gets_the_spans_from_the_first_on() {
+    let (open, gate) = watch::channel(false);
+    let (port, notes) = slow_extension("200 OK", gate).await;
+    let upstream = OtlpSink::start().await.unwrap();
+    let timeline = Timeline::new();
+    let sandbox = sandbox(&timeline, "function_run")
+        .function_env("THROUGHLINE_HTTP_PORT", port.to_string())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", upstream.url())
+        .start()
+        .await
+        .unwrap();
+    let count = |what: &str| {
+        notes
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(path, _)| path.ends_with(what))
+            .count()
+    };
+    let invocation = sandbox.invoke(payload([sent_by(1, "")])).await;
+    sandbox.wait_frozen(&invocation.request_id).await;
+    assert_eq!(
+        (count("/v1/traces"), count("/complete")),
+        (1, 0),
+        "it may be there"
+    );
+
+    open.send_replace(true);
+    let invocation = sandbox.invoke(payload([sent_by(2, "")])).await;
+    sandbox.wait_frozen(&invocation.request_id).await;
+    assert_eq!((count("/v1/traces"), count("/complete")), (2, 1));
+    assert_eq!(upstream.requests().len(), 0);
+    sandbox.shutdown("spindown").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_answers_late_gets_no_more_spans() {
+    let (open, gate) = watch::channel(false);
+    let (port, _notes) = slow_extension("404 Not Found", gate).await;
+    let upstream = OtlpSink::start().await.unwrap();
+    let timeline = Timeline::new();
+    let sandbox = sandbox(&timeline, "function_run")
+        .function_env("THROUGHLINE_HTTP_PORT", port.to_string())
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", upstream.url())
+        .start()
+        .await
+        .unwrap();
+    open.send_replace(true);
+    // The hello of the first invocation, at its end at the latest, is answered with 404.
+    let mut sent = 0;
+    for n in 1..=3 {
+        let invocation = sandbox.invoke(payload([sent_by(n, "")])).await;
+        sandbox.wait_frozen(&invocation.request_id).await;
+        sent = n;
+        if !upstream.spans().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(upstream.spans().len(), 1, "after {sent} invocations");
+    sandbox.shutdown("spindown").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_never_answers_holds_no_answer_and_is_given_up() {
+    let (_open, gate) = watch::channel(false);
+    let (port, notes) = slow_extension("200 OK", gate).await;
+    let timeline = Timeline::new();
+    let sandbox = sandbox(&timeline, "function_run")
+        .function_env("THROUGHLINE_HTTP_PORT", port.to_string())
+        .start()
+        .await
+        .unwrap();
+    for n in 1..=8 {
+        let invocation = sandbox.invoke(payload([sent_by(n, "")])).await;
+        assert_eq!(
+            answered(&invocation.outcome),
+            json!({"batchItemFailures": []})
+        );
+        sandbox.wait_frozen(&invocation.request_id).await;
+    }
+    let hellos = notes
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(p, _)| p.ends_with("hello"))
+        .count();
+    assert!(hellos <= 4, "{hellos} times hello");
     sandbox.shutdown("spindown").await;
 }
