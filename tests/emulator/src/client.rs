@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use std::{io, time::Duration};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,6 +17,7 @@ pub(crate) struct Client {
     host: String,
     port: u16,
     kept: Option<SendRequest<Full<Bytes>>>,
+    connection: Option<JoinHandle<()>>,
 }
 
 impl Client {
@@ -25,6 +26,7 @@ impl Client {
             host: host.into(),
             port,
             kept: None,
+            connection: None,
         }
     }
 
@@ -60,17 +62,27 @@ impl Client {
         Ok(Response::from_parts(head, body))
     }
 
-    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+    /// Closes the connection, a request on it included, and waits until it is closed.
+    pub(crate) async fn close(&mut self) {
+        self.kept = None;
+        if let Some(connection) = self.connection.take() {
+            connection.abort();
+            // An aborted task is what was asked for.
+            let _ = connection.await;
+        }
+    }
+
+    async fn connect(&mut self) -> io::Result<SendRequest<Full<Bytes>>> {
         let address = (self.host.as_str(), self.port);
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        tokio::spawn(async move {
+        self.connection = Some(tokio::spawn(async move {
             // Ends with the server or with us.
             let _ = connection.await;
-        });
+        }));
         Ok(sender)
     }
 }

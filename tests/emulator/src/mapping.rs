@@ -182,7 +182,7 @@ async fn work(mut poller: Poller, sandbox: Sandbox, spec: MappingSpec, shared: A
     loop {
         let batch = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
             batch = poller.receive() => batch,
         };
         let done = match batch {
@@ -201,6 +201,7 @@ async fn work(mut poller: Poller, sandbox: Sandbox, spec: MappingSpec, shared: A
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+    poller.leave().await;
 }
 
 async fn handle(

@@ -7,6 +7,7 @@ mod api;
 mod attribute;
 mod batch;
 mod queue;
+mod receive;
 mod refusal;
 mod send;
 mod settings;

@@ -93,6 +93,19 @@ impl Poller {
         Ok(())
     }
 
+    /// Hangs up. A server that still held our long poll would give a message to nobody; by the time it has
+    /// answered one more request it has seen that we are gone.
+    pub(super) async fn leave(&mut self) {
+        self.client.close().await;
+        // Whatever the answer is, it is one.
+        let _ = self
+            .call(
+                "GetQueueAttributes",
+                json!({"AttributeNames": ["QueueArn"]}),
+            )
+            .await;
+    }
+
     async fn learn(&mut self) -> io::Result<()> {
         if self.known {
             return Ok(());

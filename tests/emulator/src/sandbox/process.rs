@@ -1,5 +1,7 @@
 //! Real processes, each the leader of its own group, and the freezing of them.
 
+mod freeze;
+
 use super::{
     builder::Config,
     state::{Life, Shared},
@@ -10,17 +12,15 @@ use crate::{
 };
 use rustix::process::{Pid, kill_process_group};
 use std::{
-    fmt, fs, io,
+    fmt, io,
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
-    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::Command,
-    time::Instant,
 };
 
 /// A line a process has written.
@@ -80,9 +80,6 @@ pub(super) enum Signal {
     Stop,
     Cont,
 }
-
-/// Longest wait for the operating system to have stopped a group; it takes microseconds.
-const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Starts the function's process.
 pub(super) fn spawn_runtime(shared: &Arc<Shared>) -> io::Result<()> {
@@ -301,109 +298,5 @@ fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // A group that is gone needs no signal.
         let _ = kill_process_group(pid, signal);
-    }
-}
-
-impl Shared {
-    /// Stops every process and waits until the operating system says they are stopped; then writes it down.
-    pub(super) async fn freeze(&self, request_id: Option<String>) {
-        if !self.config.freeze {
-            return;
-        }
-        let pids = self.running();
-        // Before the signals: a telemetry batch must not be started towards processes that are being stopped.
-        self.lock().frozen = true;
-        self.telemetry.freeze(true);
-        for pid in &pids {
-            send(*pid, Signal::Stop);
-        }
-        let limit = Instant::now() + STOP_WAIT_MAX;
-        while !pids.iter().all(|pid| stopped(*pid)) {
-            if Instant::now() > limit {
-                let text = format!("{pids:?} were not seen stopped within {STOP_WAIT_MAX:?}");
-                self.record(Event::Note { text });
-                break;
-            }
-            tokio::time::sleep(Duration::from_micros(50)).await;
-        }
-        if pids.iter().all(|pid| stopped(*pid)) {
-            self.record(Event::FreezeBegan { request_id });
-        }
-        self.update(|_| ());
-    }
-
-    /// Continues every process.
-    pub(super) fn thaw(&self) {
-        if !std::mem::take(&mut self.lock().frozen) {
-            return;
-        }
-        self.record(Event::FreezeEnded);
-        for pid in self.running() {
-            send(pid, Signal::Cont);
-        }
-        self.telemetry.freeze(false);
-        self.update(|_| ());
-    }
-
-    /// Kills every group at once, for destructors.
-    pub(super) fn kill_everything(&self) {
-        for pid in self.running() {
-            send(pid, Signal::Kill);
-        }
-    }
-
-    fn running(&self) -> Vec<u32> {
-        let everybody = self.lock().everybody();
-        everybody
-            .into_iter()
-            .filter(|(_, life)| life.exited.is_none())
-            .map(|(_, life)| life.pid)
-            .collect()
-    }
-}
-
-/// Whether every thread of every process of a group is stopped.
-/// Without `/proc` (not Linux) the signal alone has to do.
-fn stopped(group: u32) -> bool {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return true;
-    };
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            stat(&format!("/proc/{pid}/stat")).is_some_and(|(_, its_group)| its_group == group)
-        })
-        .all(|pid| {
-            let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-                return true;
-            };
-            threads.flatten().all(|thread| {
-                let state =
-                    stat(&thread.path().join("stat").to_string_lossy()).map(|(state, _)| state);
-                matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
-            })
-        })
-}
-
-/// State and process group of a `/proc/…/stat` file, `None` for a process that is gone.
-/// The name in parentheses may hold anything, so what follows the last one counts.
-fn stat(path: &str) -> Option<(char, u32)> {
-    let text = fs::read_to_string(path).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(1)?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_stat_can_be_read() {
-        if Path::new("/proc/self/stat").exists() {
-            let (state, _) = stat("/proc/self/stat").unwrap();
-            assert!(matches!(state, 'R' | 'S'), "{state}");
-        }
     }
 }

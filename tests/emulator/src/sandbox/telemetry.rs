@@ -1,5 +1,8 @@
 //! The Telemetry API's events: made, buffered for each subscriber and delivered while the sandbox is not frozen.
 
+mod delivery;
+
+use self::delivery::Delivery;
 use super::faults::{TelemetryFault, TelemetryFaults};
 use crate::{
     client::Client,
@@ -7,11 +10,8 @@ use crate::{
     ids,
     timeline::{Event, Timeline, Who},
 };
-use bytes::Bytes;
-use http::{Request, header};
 use serde_json::{Value, json};
 use std::{
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -20,10 +20,6 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-
-/// Deliveries of a batch that was not answered with success: this many, the wait doubling from the first.
-const DELIVERIES_MAX: u32 = 5;
-const RETRY_WAIT_FIRST: Duration = Duration::from_millis(100);
 
 /// A subscription as it was accepted.
 #[derive(Clone, Debug)]
@@ -53,6 +49,7 @@ pub(super) struct Telemetry {
 #[derive(Debug, Default)]
 struct Inner {
     subscribers: Vec<Subscriber>,
+    initialising: bool,
     /// Events of this init, for who subscribes in the course of it.
     past: Vec<Made>,
 }
@@ -113,14 +110,19 @@ impl Telemetry {
 
     /// Forgets subscribers and the past: a new init begins.
     pub(super) fn restart(&self) {
-        *self.lock() = Inner::default();
+        *self.lock() = Inner {
+            initialising: true,
+            ..Inner::default()
+        };
         self.pending.send_replace(0);
         self.frozen.send_replace(false);
     }
 
     /// The time of init is over: the past is not kept any longer.
     pub(super) fn end_of_init(&self) {
-        self.lock().past = Vec::new();
+        let mut inner = self.lock();
+        inner.initialising = false;
+        inner.past = Vec::new();
     }
 
     /// Delivers what is buffered without waiting for the buffer's time: the environment is about to end.
@@ -189,7 +191,9 @@ impl Telemetry {
             for subscriber in &inner.subscribers {
                 self.queue(subscriber, &made);
             }
-            inner.past.push(made);
+            if inner.initialising {
+                inner.past.push(made);
+            }
         }
     }
 
@@ -323,126 +327,6 @@ fn fractional(value: Value) -> Value {
             .map(|(key, value)| (key, fractional(value)))
             .collect(),
         other => other,
-    }
-}
-
-/// The task that buffers and delivers for one subscriber.
-struct Delivery {
-    subscription: Subscription,
-    timeline: Timeline,
-    source: Arc<str>,
-    faults: TelemetryFaults,
-    frozen: watch::Receiver<bool>,
-    flush: watch::Receiver<u64>,
-    pending: Arc<watch::Sender<usize>>,
-    client: Client,
-}
-
-impl Delivery {
-    async fn run(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
-        while let Some(first) = items.recv().await {
-            let batch = self.fill(first, &mut items).await;
-            // The Telemetry API lives outside of what is frozen, its subscriber does not.
-            if self.frozen.wait_for(|frozen| !frozen).await.is_err() {
-                return;
-            }
-            let count = batch.len();
-            self.deliver(batch).await;
-            self.pending
-                .send_modify(|pending| *pending = pending.saturating_sub(count));
-        }
-    }
-
-    /// Collects until the buffer is full, its time is over, or somebody wants it flushed.
-    async fn fill(&mut self, first: Item, items: &mut mpsc::UnboundedReceiver<Item>) -> Vec<Item> {
-        let wait = if self.faults.at_once {
-            Duration::ZERO
-        } else {
-            self.subscription.timeout
-        };
-        let deadline = first.queued + wait;
-        let mut bytes = first.text.len();
-        let mut batch = vec![first];
-        while batch.len() < self.subscription.items_max && bytes < self.subscription.bytes_max {
-            let next = tokio::select! {
-                biased;
-                next = items.recv() => next,
-                _ = tokio::time::sleep_until(deadline) => None,
-                _ = self.flush.changed() => None,
-            };
-            let Some(next) = next else { break };
-            bytes += next.text.len();
-            batch.push(next);
-        }
-        batch
-    }
-
-    async fn deliver(&mut self, mut batch: Vec<Item>) {
-        let has = |fault| {
-            batch
-                .iter()
-                .any(|item| self.faults.has(item.invocation, &fault))
-        };
-        let (invalid, reversed) = (
-            has(TelemetryFault::InvalidJson),
-            has(TelemetryFault::Reversed),
-        );
-        if reversed {
-            batch.reverse();
-        }
-        let mut body = format!(
-            "[{}]",
-            batch
-                .iter()
-                .map(|item| item.text.as_str())
-                .collect::<Vec<_>>()
-                .join(",")
-        );
-        if invalid {
-            body.truncate(body.len() - body.len() / 3);
-        }
-        let body = Bytes::from(body);
-        let mut wait = RETRY_WAIT_FIRST;
-        for _ in 0..DELIVERIES_MAX {
-            self.record(&batch, |extension, kind, request_id| Event::TelemetrySent {
-                extension,
-                kind,
-                request_id,
-            });
-            let status = self.post(body.clone()).await.unwrap_or(0);
-            self.record(&batch, |extension, kind, request_id| {
-                Event::TelemetryDelivered {
-                    extension,
-                    kind,
-                    request_id,
-                    status,
-                }
-            });
-            if (200..300).contains(&status) {
-                return;
-            }
-            sleep(wait).await;
-            wait *= 2;
-        }
-    }
-
-    fn record(&self, batch: &[Item], event: impl Fn(String, String, Option<String>) -> Event) {
-        for item in batch {
-            let extension = self.subscription.extension.clone();
-            let event = event(extension, item.kind.clone(), item.request_id.clone());
-            self.timeline.record(&self.source, event);
-        }
-    }
-
-    async fn post(&mut self, body: Bytes) -> io::Result<u16> {
-        let host = format!("sandbox.localdomain:{}", self.subscription.port);
-        let request = Request::post(&self.subscription.path)
-            .header(header::HOST, host)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, "Go-http-client/1.1")
-            .body(body)
-            .map_err(io::Error::other)?;
-        Ok(self.client.send(request).await?.status().as_u16())
     }
 }
 

@@ -1,6 +1,9 @@
 //! The sink's HTTP/1.1 server, by hand: only so can it stop reading, close unannounced,
 //! and know when the last byte of an answer was taken by the operating system.
 
+mod read;
+
+use self::read::{BODY_BYTES_MAX, Head, Reader, read_body, read_head};
 use super::{
     ReceivedRequest, Shared, Signal, SinkAnswer,
     answer::{End, Reply, Written},
@@ -14,15 +17,11 @@ use std::{
     sync::Arc,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, WriteHalf},
+    io::{AsyncRead, AsyncWriteExt, BufReader, WriteHalf},
     net::{TcpListener, TcpStream, tcp::OwnedWriteHalf},
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-
-/// Bounds of what a client may send; far above what tests do.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Accepts until dropped; connections end with it.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
@@ -39,28 +38,6 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Opti
         while connections.try_join_next().is_some() {}
     }
 }
-
-struct Head {
-    method: String,
-    path: String,
-    headers: Vec<(String, String)>,
-}
-
-impl Head {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn has(&self, name: &str, token: &str) -> bool {
-        self.header(name)
-            .is_some_and(|value| value.to_ascii_lowercase().contains(token))
-    }
-}
-
-type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
 
 /// The side of a connection that is written to.
 enum Writer {
@@ -279,95 +256,5 @@ impl Writer {
                 write.flush().await
             }
         }
-    }
-}
-
-/// The head of the next request, `None` when the client closed between requests.
-async fn read_head(reader: &mut Reader) -> io::Result<Option<Head>> {
-    let Some(first) = read_line(reader).await? else {
-        return Ok(None);
-    };
-    let mut words = first.split(' ');
-    let (method, path) = (
-        words.next().unwrap_or_default().to_owned(),
-        words.next().unwrap_or_default().to_owned(),
-    );
-    let mut headers = Vec::new();
-    let mut head_bytes = first.len();
-    loop {
-        let line = read_line(reader)
-            .await?
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        if line.is_empty() {
-            return Ok(Some(Head {
-                method,
-                path,
-                headers,
-            }));
-        }
-        head_bytes += line.len();
-        if head_bytes > HEAD_BYTES_MAX {
-            return Err(io::Error::other("the head of the request is too long"));
-        }
-        if let Some((name, value)) = line.split_once(':') {
-            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
-        }
-    }
-}
-
-async fn read_line(reader: &mut Reader) -> io::Result<Option<String>> {
-    let mut line = Vec::new();
-    if reader
-        .take(HEAD_BYTES_MAX as u64)
-        .read_until(b'\n', &mut line)
-        .await?
-        == 0
-    {
-        return Ok(None);
-    }
-    if line.pop() != Some(b'\n') {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    line.pop_if(|byte| *byte == b'\r');
-    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
-}
-
-async fn read_body(reader: &mut Reader, head: &Head) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    if head.has("transfer-encoding", "chunked") {
-        loop {
-            let line = read_line(reader)
-                .await?
-                .ok_or(io::ErrorKind::UnexpectedEof)?;
-            let size = u64::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
-            let size =
-                size.map_err(|_| io::Error::other(format!("`{line}` is not the size of a chunk")))?;
-            read_exactly(reader, size, &mut body).await?;
-            // The line end after a chunk; after the last one, trailers until an empty line.
-            while !read_line(reader)
-                .await?
-                .ok_or(io::ErrorKind::UnexpectedEof)?
-                .is_empty()
-            {}
-            if size == 0 {
-                return Ok(body);
-            }
-        }
-    }
-    let length = head.header("content-length").unwrap_or("0");
-    let length = length
-        .parse()
-        .map_err(|_| io::Error::other(format!("content-length `{length}` is not a number")))?;
-    read_exactly(reader, length, &mut body).await?;
-    Ok(body)
-}
-
-async fn read_exactly(reader: &mut Reader, bytes: u64, body: &mut Vec<u8>) -> io::Result<()> {
-    if body.len() as u64 + bytes > BODY_BYTES_MAX {
-        return Err(io::Error::other("the body is too long"));
-    }
-    match reader.take(bytes).read_to_end(body).await? {
-        read if read as u64 == bytes => Ok(()),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
