@@ -22,6 +22,8 @@
 //! Ask for the system attributes too (`message_system_attribute_names(All)`), if the spans should
 //! say how often a message was received and how long it waited.
 //!
+//! With the feature `metrics` every processed message is in `messaging.process.duration`.
+//!
 //! Which context is continued is decided as in Lambda: see [`parent`](crate::parent).
 
 mod attributes;
@@ -39,6 +41,8 @@ use opentelemetry::{Context, KeyValue};
 
 pub use message::{DeleteError, TracedMessage};
 
+use crate::consumer_span::Queue;
+use crate::metrics::{Instruments, Processing};
 use crate::parent::{self, ContextOptions, Deferred};
 use crate::sampler::DeferredDecision;
 use crate::telemetry::{Telemetry, scope};
@@ -52,6 +56,8 @@ pub struct Poller {
 #[derive(Clone)]
 struct Shared {
     queue_url: Arc<str>,
+    queue: Option<Queue>,
+    instruments: Instruments,
     context: ContextOptions,
     /// `None`: the global provider's.
     tracer: Option<Arc<BoxedTracer>>,
@@ -82,6 +88,8 @@ impl Poller {
         Self {
             shared: Arc::new(Shared {
                 queue_url: queue_url.into(),
+                queue: attributes::queue_of(queue_url),
+                instruments: Instruments::of_global(),
                 context: ContextOptions::default(),
                 tracer: None,
                 decides_deferred: false,
@@ -178,7 +186,13 @@ impl Poller {
         let source = self.shared.own_attributes.then(|| record.source.as_str());
         let mut builder = SpanBuilder::from_name(self.span_name())
             .with_kind(SpanKind::Consumer)
-            .with_attributes(attributes::of(message, self.queue_url(), source, now))
+            .with_attributes(attributes::of(
+                message,
+                self.queue_url(),
+                self.shared.queue.as_ref(),
+                source,
+                now,
+            ))
             .with_links(links);
         builder.start_time = Some(now);
         let span = match &self.shared.tracer {
@@ -190,10 +204,16 @@ impl Poller {
     }
 
     fn span_name(&self) -> Cow<'static, str> {
-        match attributes::queue_name(self.queue_url()) {
-            Some(queue) => format!("process {queue}").into(),
+        match &self.shared.queue {
+            Some(queue) => format!("process {}", queue.name).into(),
             None => "process".into(),
         }
+    }
+
+    /// Begins to measure a message that is being processed.
+    fn measure(&self) -> Option<Processing> {
+        let queue = self.shared.queue.as_ref();
+        self.shared.instruments.processing(&"process".into(), queue)
     }
 }
 

@@ -36,6 +36,13 @@
 //! A `traceparent` that the caller has written is the message's creation context: it stays as it
 //! is, the message gets nothing from us and no `create` span, and the `send` span links to it.
 //!
+//! # What is measured
+//!
+//! With the crate's feature `metrics`: `messaging.client.operation.duration` of every call, settling
+//! included, `messaging.client.sent.messages` and `messaging.client.consumed.messages`, failures by
+//! `error.type`. They need a meter provider at the time of the first call;
+//! [`throughline::run`](crate::run) has one.
+//!
 //! # What it never does
 //!
 //! Fail a call: hooks never return an error, and a panic in one is caught and logged.
@@ -45,6 +52,8 @@ mod context;
 mod error_type;
 mod hooks;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod operations;
 mod plan;
 mod receive;
@@ -88,6 +97,9 @@ struct Settings {
     xray_header: XrayHeader,
     message_bytes_max: usize,
     context: ContextOptions,
+    /// Made at the first call, when the process's meter provider should be in place.
+    #[cfg(feature = "metrics")]
+    instruments: std::sync::OnceLock<Option<metrics::Instruments>>,
 }
 
 impl Interceptor {
@@ -106,6 +118,17 @@ impl Interceptor {
     {
         let tracer = provider.tracer_with_scope(crate::telemetry::scope());
         self.with(|settings| settings.tracer = Some(Arc::new(BoxedTracer::new(Box::new(tracer)))))
+    }
+
+    /// Records metrics with this provider's meter instead of the global one's.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_meter_provider(
+        self,
+        provider: &impl opentelemetry::metrics::MeterProvider,
+    ) -> Self {
+        let made = metrics::Instruments::new(&provider.meter_with_scope(crate::telemetry::scope()));
+        self.with(|settings| settings.instruments = Some(made).into())
     }
 
     /// Whether each entry of a batch gets a `create` span and a context of its own. Default: true.
@@ -154,6 +177,16 @@ impl Interceptor {
 
 // === impl Settings ===
 
+#[cfg(feature = "metrics")]
+impl Settings {
+    fn record(&self, call: &call::Open, end: &call::End) {
+        let make = || crate::metrics::meter().map(|meter| metrics::Instruments::new(&meter));
+        if let Some(instruments) = self.instruments.get_or_init(make) {
+            instruments.record(call, end);
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -164,6 +197,8 @@ impl Default for Settings {
             xray_header: XrayHeader::default(),
             message_bytes_max: plan::MESSAGE_BYTES_MAX,
             context: ContextOptions::default(),
+            #[cfg(feature = "metrics")]
+            instruments: std::sync::OnceLock::new(),
         }
     }
 }

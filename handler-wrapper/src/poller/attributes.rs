@@ -7,20 +7,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName as SystemName};
 use opentelemetry::KeyValue;
 
-use crate::consumer_span::SYSTEM;
+use crate::consumer_span::{Queue, SYSTEM};
 
-/// The last segment of the URL's path.
-pub(super) fn queue_name(url: &str) -> Option<&str> {
-    url.trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .filter(|name| !name.is_empty())
+/// The queue with this URL: its name is the last segment of the path.
+pub(super) fn queue_of(url: &str) -> Option<Queue> {
+    let name = url.trim_end_matches('/').rsplit('/').next()?;
+    (!name.is_empty()).then(|| Queue {
+        name: name.into(),
+        url: Some(url.into()),
+        fifo: name.ends_with(".fifo"),
+    })
 }
 
 /// The attributes of a message's span; with `source`, those of our own too.
 pub(super) fn of(
     message: &Message,
     queue_url: &str,
+    queue: Option<&Queue>,
     source: Option<&'static str>,
     now: SystemTime,
 ) -> Vec<KeyValue> {
@@ -31,7 +34,8 @@ pub(super) fn of(
         KeyValue::new("aws.sqs.queue.url", queue_url.to_owned()),
     ];
     let text = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
-    attributes.extend(queue_name(queue_url).map(|name| text("messaging.destination.name", name)));
+    attributes
+        .extend(queue.map(|queue| KeyValue::new("messaging.destination.name", queue.name.clone())));
     attributes.extend(
         message
             .message_id()

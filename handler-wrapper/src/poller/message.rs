@@ -1,6 +1,8 @@
 //! One message from the start of its processing to its deletion.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::time::Instant;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::SdkError;
@@ -13,6 +15,7 @@ use tracing::Instrument as _;
 use super::{Poller, fail};
 use crate::handler::type_name;
 use crate::logs::{LogFields, anchor_span};
+use crate::metrics::Processing;
 
 /// A message that was received, and whose span starts when it is processed.
 #[derive(Clone, Debug)]
@@ -101,7 +104,11 @@ impl TracedMessage {
             request_id: "".into(),
             message_id: self.message.message_id().map(Into::into),
         });
-        let ending = Ending(Some(context.clone()));
+        let ending = Ending {
+            context: Some(context.clone()),
+            began: Instant::now(),
+            measured: self.poller.measure(),
+        };
         let anchor = {
             let _current = context.clone().attach();
             anchor_span()
@@ -113,38 +120,45 @@ impl TracedMessage {
             .instrument(anchor)
             .with_context(context.clone())
             .await;
-        ending.end(result.as_ref().err().map(|_| type_name::<E>()).as_deref());
+        ending.end(result.as_ref().err().map(|_| type_name::<E>()));
         (result, context)
     }
 }
 
 /// Ends a message's span, also when its processing panics or is dropped.
-struct Ending(Option<Context>);
+struct Ending {
+    context: Option<Context>,
+    began: Instant,
+    measured: Option<Processing>,
+}
 
 impl Ending {
-    fn end(mut self, error_type: Option<&str>) {
-        if let Some(context) = self.0.take() {
-            if let Some(error_type) = error_type {
-                fail(&context, error_type);
-            }
-            context.span().end();
+    fn end(mut self, error_type: Option<Cow<'static, str>>) {
+        self.end_once(error_type);
+    }
+
+    fn end_once(&mut self, error_type: Option<Cow<'static, str>>) {
+        let Some(context) = self.context.take() else {
+            return;
+        };
+        if let Some(measured) = &self.measured {
+            measured.ended(self.began.elapsed(), error_type.as_ref());
         }
+        if let Some(error_type) = error_type {
+            fail(&context, &error_type);
+        }
+        context.span().end();
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if let Some(context) = self.0.take() {
-            fail(
-                &context,
-                if std::thread::panicking() {
-                    "panic"
-                } else {
-                    "cancelled"
-                },
-            );
-            context.span().end();
-        }
+        let error_type = if std::thread::panicking() {
+            "panic"
+        } else {
+            "cancelled"
+        };
+        self.end_once(Some(error_type.into()));
     }
 }
 

@@ -11,6 +11,9 @@ use opentelemetry::{Context, KeyValue};
 use super::Settings;
 use super::span::{self, Operation, Queue, Start};
 
+/// The error type of a call that was dropped before its end.
+const CANCELLED: &str = "cancelled";
+
 /// The state of a call, kept in the SDK's own bag for it.
 ///
 /// Dropped without an end (a timeout around `.send()`, a cancelled task), it ends its spans as
@@ -31,7 +34,8 @@ pub(crate) struct Open {
     /// What was current where the call was made.
     pub(crate) parent: Context,
     pub(crate) started: (Instant, SystemTime),
-    /// How many messages the call names: sends, deletes, changes.
+    /// How many messages the call sends.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only counted"))]
     pub(crate) messages: usize,
     /// `server.address` and `server.port`, once the request is on its way.
     pub(crate) server: Vec<KeyValue>,
@@ -101,7 +105,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some(open) = self.take() {
-            open.end(&End::Failed("cancelled".to_owned()));
+            open.end(&End::Failed(CANCELLED.to_owned()));
         }
     }
 }
@@ -111,6 +115,10 @@ impl Drop for Call {
 impl Open {
     /// Ends every span of the call.
     pub(crate) fn end(mut self, end: &End) {
+        #[cfg(feature = "metrics")]
+        if !self.is_dropped_poll(end) {
+            self.settings.record(&self, end);
+        }
         self.end_creates(end);
         if self.operation == Operation::Receive {
             self.spans.context = self.receive_span(end);
@@ -135,6 +143,12 @@ impl Open {
             Some(error_type) => end_failed(context, error_type),
             None => span.end(),
         }
+    }
+
+    /// A long poll that its worker gave up, as every worker does when it ends: nothing was received.
+    fn is_dropped_poll(&self, end: &End) -> bool {
+        self.operation == Operation::Receive
+            && matches!(end, End::Failed(error) if error == CANCELLED)
     }
 
     /// Ends the spans of a batch's entries, each as SQS answered for it, and links the call to them.
@@ -171,7 +185,7 @@ impl Open {
     fn receive_span(&self, end: &End) -> Option<Context> {
         let received = match end {
             End::Received(received) if !received.is_empty() => received.as_slice(),
-            End::Failed(error_type) if error_type != "cancelled" => &[],
+            End::Failed(_) if !self.is_dropped_poll(end) => &[],
             _ => return None,
         };
         let count = KeyValue::new("messaging.batch.message_count", count(received.len()));

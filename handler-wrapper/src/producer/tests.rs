@@ -2,5 +2,7 @@
 
 mod fake;
 mod limits;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod receive;
 mod spans;
