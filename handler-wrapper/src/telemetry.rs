@@ -103,7 +103,7 @@ impl Telemetry {
         let mut inner = Inner {
             tracing: None,
             pipeline: None,
-            extension: extension(&environment),
+            extension: extension(environment),
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };

@@ -54,7 +54,7 @@ async fn tracing_and_opentelemetry_spans_are_children_of_the_record_at_any_depth
     let handler = traced_sqs_handler(process)
         .telemetry(&collector.telemetry)
         .concurrency(4);
-    let messages = (1..=4).map(|n| message(&format!("m{n}"), "").from_producer(n, true));
+    let messages = (1..=4).map(|n| message(&format!("m{n}"), "").sent_by_span(n, true));
     call(&handler, event(messages)).await.unwrap();
 
     let spans = collector.spans();
@@ -101,7 +101,7 @@ async fn without_any_subscriber_the_api_still_finds_the_record() {
         async { Ok::<(), String>(()) }
     };
     let handler = traced_sqs_handler(process).telemetry(&collector.telemetry);
-    call(&handler, event([message("m", "").from_producer(1, true)]))
+    call(&handler, event([message("m", "").sent_by_span(1, true)]))
         .await
         .unwrap();
     let record = collector.records()["m"].span_context.span_id();
@@ -159,18 +159,17 @@ async fn baggage_is_each_records_own() {
             .trust_baggage(trust);
         let messages = [
             message("a", "")
-                .from_producer(1, true)
+                .sent_by_span(1, true)
                 .attribute("baggage", "tenant=one"),
-            message("b", "").from_producer(2, true),
+            message("b", "").sent_by_span(2, true),
             message("c", "")
-                .from_producer(3, true)
+                .sent_by_span(3, true)
                 .attribute("baggage", "tenant=three"),
         ];
         call(&handler, event(messages)).await.unwrap();
         let names = format!("{:?}", collector.spans());
         assert!(!names.contains("tenant"), "baggage is no attribute");
-        let seen = seen.lock().unwrap().clone();
-        seen
+        std::mem::take(&mut *seen.lock().unwrap())
     };
     assert_eq!(
         run(true).await,

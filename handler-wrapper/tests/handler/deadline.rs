@@ -13,13 +13,12 @@ fn timeout() -> Option<(String, String)> {
     Some(("timeout".to_owned(), "timeout".to_owned()))
 }
 
-/// A handler whose record `slow` waits for `gate`, and the gate.
+type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// A processor whose record `slow` waits for the gate, and the gate.
 fn gated() -> (
     Arc<Notify>,
-    impl Fn(SqsMessage) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
-    + Send
-    + Sync
-    + 'static,
+    impl Fn(SqsMessage) -> Work + Send + Sync + 'static,
 ) {
     let gate = Arc::new(Notify::new());
     let waiting = Arc::clone(&gate);

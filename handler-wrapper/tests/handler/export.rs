@@ -234,7 +234,7 @@ fn what_one_record_makes_beyond_the_bound_is_dropped_and_counted() {
 }
 
 fn batch(n: u64, sampled: impl Fn(u64) -> bool) -> impl Iterator<Item = Message> {
-    (1..=n).map(move |i| message(&format!("m{i}"), "").from_producer(i, sampled(i)))
+    (1..=n).map(move |i| message(&format!("m{i}"), "").sent_by_span(i, sampled(i)))
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_tenth_sampled_by_the_producer_stays_that_tenth() {
             );
             message(&format!("m{n}"), "").set("/attributes/AWSTraceHeader", header)
         } else {
-            message(&format!("m{n}"), "").from_producer(n, sampled)
+            message(&format!("m{n}"), "").sent_by_span(n, sampled)
         }
     });
     runtime.block_on(async {
@@ -338,7 +338,7 @@ fn invocations_side_by_side_each_find_their_spans_sent() {
                 for round in 0..10 {
                     let n = 1 + invocation * 1_000 + round * 10;
                     let records =
-                        (n..n + 10).map(|n| message(&format!("m{n}"), "").from_producer(n, true));
+                        (n..n + 10).map(|n| message(&format!("m{n}"), "").sent_by_span(n, true));
                     assert_eq!(call(&handler, event(records)).await, Ok(vec![]));
                     telemetry.flush().await;
                     let traces: HashSet<_> =

@@ -1,5 +1,7 @@
 //! The handler as its caller sees it: events in, answers and spans out.
 
+#![allow(clippy::unwrap_used)] // tests: helpers outside of test functions may unwrap as well
+
 mod answers;
 mod context;
 mod deadline;

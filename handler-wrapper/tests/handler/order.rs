@@ -19,12 +19,9 @@ fn batch(queue: &str, text: &str) -> Vec<Message> {
 
 type Started = Arc<Mutex<Vec<String>>>;
 
-fn recorder(
-    started: &Started,
-) -> impl Fn(SqsMessage) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
-+ Send
-+ Sync
-+ use<> {
+type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+fn recorder(started: &Started) -> impl Fn(SqsMessage) -> Work + Send + Sync + use<> {
     let started = Arc::clone(started);
     move |message: SqsMessage| {
         let started = Arc::clone(&started);

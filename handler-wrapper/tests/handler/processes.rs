@@ -84,7 +84,7 @@ fn payload(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
 }
 
 fn sent_by(n: u64, body: &str) -> Message {
-    message(&format!("m{n}"), body).from_producer(n, true)
+    message(&format!("m{n}"), body).sent_by_span(n, true)
 }
 
 /// The place in the timeline of the first entry that matches.

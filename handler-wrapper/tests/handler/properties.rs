@@ -99,7 +99,7 @@ fn messages(case: &Case) -> Vec<Message> {
         }
         if plan.has_producer {
             m = m
-                .from_producer(trace_of(index), true)
+                .sent_by_span(trace_of(index), true)
                 .attribute("baggage", &format!("index={index}"));
         }
         if plan.fate == Fate::BadBody {

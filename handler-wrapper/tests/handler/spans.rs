@@ -30,7 +30,7 @@ fn linked(span: &SpanData) -> Vec<TraceId> {
 
 fn sent_by(range: std::ops::RangeInclusive<u64>) -> Vec<Message> {
     range
-        .map(|n| message(&format!("m{n}"), "").from_producer(n, true))
+        .map(|n| message(&format!("m{n}"), "").sent_by_span(n, true))
         .collect()
 }
 
@@ -187,7 +187,7 @@ async fn a_batch_of_several_queues_is_named_after_none() {
         .telemetry(&collector.telemetry)
         .batch_span(BatchSpan::Always);
     let mut messages = sent_by(1..=1);
-    messages.push(message("m2", "").queue("other").from_producer(2, true));
+    messages.push(message("m2", "").queue("other").sent_by_span(2, true));
     call(&handler, event(messages)).await.unwrap();
     let batch = &collector.batches()[0];
     assert_eq!(batch.name, "process");
@@ -205,7 +205,7 @@ async fn at_the_link_limit_equal_contexts_count_once_and_the_rest_is_counted() {
         .telemetry(&collector.telemetry)
         .batch_span(BatchSpan::Always);
     // A producer without a span for each message: all have one context.
-    let same = |id: usize| message(&format!("same{id}"), "").from_producer(9, true);
+    let same = |id: usize| message(&format!("same{id}"), "").sent_by_span(9, true);
     call(&handler, event((0..128).map(same))).await.unwrap();
     assert_eq!(
         collector.batches()[0].links.len(),
@@ -238,10 +238,10 @@ async fn an_old_message_is_linked_and_not_continued() {
         at.as_millis().to_string()
     };
     let young = message("young", "")
-        .from_producer(1, true)
+        .sent_by_span(1, true)
         .set("/attributes/SentTimestamp", sent(60));
     let old = message("old", "")
-        .from_producer(2, true)
+        .sent_by_span(2, true)
         .set("/attributes/SentTimestamp", sent(7200));
     call(&handler, event([young, old])).await.unwrap();
     let records = collector.records();
@@ -256,7 +256,7 @@ async fn a_second_context_is_linked() {
     let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry);
     let header = "Root=1-00000000-000000000000000000000007;Parent=0000000000000007;Sampled=1";
     let both = message("m", "")
-        .from_producer(1, true)
+        .sent_by_span(1, true)
         .set("/attributes/AWSTraceHeader", header);
     call(&handler, event([both])).await.unwrap();
     let span = &collector.records()["m"];
@@ -418,7 +418,7 @@ async fn hooks_name_spans_and_add_attributes() {
 async fn the_producers_sampling_decision_is_kept() {
     let collector = Collector::new();
     let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry);
-    let messages = (1..=100).map(|n| message(&format!("m{n}"), "").from_producer(n, n % 10 == 0));
+    let messages = (1..=100).map(|n| message(&format!("m{n}"), "").sent_by_span(n, n % 10 == 0));
     call(&handler, event(messages)).await.unwrap();
     assert_eq!(collector.spans().len(), 10);
     assert!(collector.records().contains_key("m70"));
@@ -521,7 +521,7 @@ async fn a_retry_is_a_sibling_of_the_first_attempt() {
     let collector = Collector::new();
     let handler = traced_sqs_handler(order).telemetry(&collector.telemetry);
     for attempt in ["1", "2"] {
-        let again = message("m", "stock").from_producer(5, true);
+        let again = message("m", "stock").sent_by_span(5, true);
         let again = again.set("/attributes/ApproximateReceiveCount", attempt);
         let _ = call(&handler, event([again])).await;
     }

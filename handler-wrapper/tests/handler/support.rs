@@ -130,7 +130,7 @@ impl Message {
     }
 
     /// Sent by span `n` of trace `n`.
-    pub(crate) fn from_producer(self, n: u64, sampled: bool) -> Self {
+    pub(crate) fn sent_by_span(self, n: u64, sampled: bool) -> Self {
         self.attribute("traceparent", &traceparent(n, sampled))
     }
 }
