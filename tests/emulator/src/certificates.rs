@@ -11,7 +11,7 @@ use std::{fs, io, path::Path};
 pub struct Certificates {
     /// The authority's certificate: what `OTEL_EXPORTER_OTLP_CERTIFICATE` wants.
     pub authority: String,
-    /// For `localhost`, `127.0.0.1` and `::1`.
+    /// For `localhost`, `127.0.0.1`, `::1` and `collector.test`, which a proxy may lead to.
     pub server: String,
     /// Its key.
     pub server_key: String,
@@ -68,7 +68,7 @@ impl Certificates {
                 key.serialize_pem(),
             ))
         };
-        let names = ["localhost", "127.0.0.1", "::1"];
+        let names = ["localhost", "127.0.0.1", "::1", "collector.test"];
         let (server, server_key) = leaf(&names, ExtendedKeyUsagePurpose::ServerAuth, expired)?;
         let (client, client_key) = leaf(&["client"], ExtendedKeyUsagePurpose::ClientAuth, false)?;
         Ok(Self {

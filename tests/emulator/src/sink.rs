@@ -107,6 +107,7 @@ struct State {
     requests: Vec<ReceivedRequest>,
     decoded: Vec<Decoded>,
     connections: usize,
+    keep: bool,
 }
 
 impl OtlpSink {
@@ -237,6 +238,16 @@ impl OtlpSink {
         spans
     }
 
+    /// How many spans the sink took; cheap, and right also when they are not kept.
+    pub fn span_count(&self) -> usize {
+        self.taken_items(Signal::Traces)
+    }
+
+    /// Whether bodies and spans are kept, as they are at first. Without them a benchmark's sink stays small.
+    pub fn keep(&self, keep: bool) {
+        self.0.shared.lock().keep = keep;
+    }
+
     /// Data points taken so far.
     pub fn data_points(&self) -> usize {
         self.taken_items(Signal::Metrics)
@@ -257,7 +268,7 @@ impl OtlpSink {
         within: Duration,
     ) -> Result<Vec<ReceivedSpan>, Vec<ReceivedSpan>> {
         match self
-            .wait_until(|sink| sink.spans().len() >= count, within)
+            .wait_until(|sink| sink.span_count() >= count, within)
             .await
         {
             true => Ok(self.spans()),
@@ -311,6 +322,7 @@ impl Shared {
             requests: Vec::new(),
             decoded: Vec::new(),
             connections: 0,
+            keep: true,
         };
         Self {
             timeline: timeline.clone(),
@@ -359,8 +371,13 @@ impl Shared {
                 items,
             },
         );
+        if state.keep {
+            state.decoded.push(decoded);
+        } else {
+            request.body = Bytes::new();
+            state.decoded.push(Decoded::default());
+        }
         state.requests.push(request);
-        state.decoded.push(decoded);
         drop(state);
         self.changed();
         number

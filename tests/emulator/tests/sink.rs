@@ -254,3 +254,20 @@ async fn an_answer_stands_in_the_timeline_before_anything_it_causes() {
     }
     assert_eq!(answered, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_kept_is_still_counted() {
+    let sink = OtlpSink::start().await.unwrap();
+    sink.keep(false);
+    let mut client = Client::connect(&sink).await;
+    for _ in 0..3 {
+        assert_eq!(status(&client.ask(&request(&["a", "b"])).await), 200);
+    }
+    assert!(sink.wait_for_spans(6, LONG).await.is_ok());
+    assert_eq!((sink.span_count(), sink.spans().len()), (6, 0));
+    assert!(
+        sink.requests()
+            .iter()
+            .all(|request| request.body.is_empty() && request.wire_bytes > 0)
+    );
+}
