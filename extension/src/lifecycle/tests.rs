@@ -428,7 +428,7 @@ fn a_signal_that_is_always_late_costs_less_and_less() {
         play.runtime_done(&format!("r{number}"));
     }
     assert!(
-        held <= 3,
+        held <= 4,
         "{held} of 100 were held to the end of their time"
     );
 }
