@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tower::{Layer, Service};
 
 use crate::logs::LogFields;
-use crate::telemetry::{Telemetry, flush_limit};
+use crate::telemetry::Telemetry;
 
 /// Runs a Lambda function: `lambda_runtime::run` with exports after the answer.
 ///
@@ -240,7 +240,7 @@ where
         };
         let export = move |outcome: Outcome| -> Exporting {
             Box::pin(async move {
-                let limit = flush_limit(SystemTime::now(), started, sensible(deadline, started));
+                let limit = telemetry.flush_limit(started, sensible(deadline, started));
                 telemetry.end_invocation(&request_id, limit).await;
                 outcome
             })

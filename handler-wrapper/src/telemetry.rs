@@ -36,9 +36,6 @@ const HELLO_LIMIT: Duration = Duration::from_millis(50);
 /// How long the answer may take where nobody waits for it.
 const HELLO_LIMIT_BESIDE: Duration = Duration::from_secs(1);
 
-/// What one flush may take, when the invocation's deadline leaves that much.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-
 /// How long a span waits at most where it is exported in the background; OpenTelemetry's batch
 /// processors have the same default.
 const BACKGROUND_PERIOD: Duration = Duration::from_secs(5);
@@ -68,6 +65,7 @@ struct Inner {
     tracing: Option<Tracing>,
     pipeline: Option<Pipeline>,
     extension: Arc<Extension>,
+    flush_limit: Duration,
     decides_deferred: bool,
     partial_batch: bool,
 }
@@ -104,6 +102,7 @@ impl Telemetry {
             tracing: None,
             pipeline: None,
             extension: extension(environment),
+            flush_limit: environment.flush_limit,
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };
@@ -154,6 +153,7 @@ impl Telemetry {
             tracing: None,
             pipeline: None,
             extension: Arc::new(Extension::absent()),
+            flush_limit: environment.flush_limit,
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         };
@@ -186,6 +186,7 @@ impl Telemetry {
             tracing: Some(Tracing::new(provider, None)),
             pipeline: None,
             extension: extension(&environment),
+            flush_limit: environment.flush_limit,
             decides_deferred: false,
             partial_batch: environment.partial_batch,
         }))
@@ -199,6 +200,7 @@ impl Telemetry {
             tracing: None,
             pipeline: None,
             extension: Arc::new(Extension::absent()),
+            flush_limit: environment.flush_limit,
             decides_deferred: true,
             partial_batch: environment.partial_batch,
         }))
@@ -260,13 +262,14 @@ impl Telemetry {
         self.0.tracing.as_ref().map(|tracing| &tracing.provider)
     }
 
-    /// Sends everything that has ended, for one second at most. What was not acknowledged by then
-    /// is kept for the next flush.
+    /// Sends everything that has ended, for one second at most, or for as long as
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT` says. What was not acknowledged by then is kept for the next
+    /// flush.
     ///
     /// [`throughline::run`](crate::run) does this after every invocation; call it in a worker
     /// outside Lambda, or after work in the initialisation of a function.
     pub async fn flush(&self) {
-        self.flush_within(FLUSH_LIMIT).await;
+        self.flush_within(self.0.flush_limit).await;
     }
 
     /// What became of the spans so far; `None` when this telemetry does not export them itself.
@@ -290,10 +293,28 @@ impl Telemetry {
         }
     }
 
+    /// What a flush may take now: its usual limit, but no longer than until 100 ms, or 3 % of the
+    /// invocation's limit, before the deadline, if there is a sensible one.
+    pub(crate) fn flush_limit(
+        &self,
+        started: SystemTime,
+        deadline: Option<SystemTime>,
+    ) -> Duration {
+        let Some(deadline) = deadline else {
+            return self.0.flush_limit;
+        };
+        let whole = deadline.duration_since(started).unwrap_or_default();
+        let reserve = (whole * 3 / 100).min(Duration::from_millis(100));
+        let left = deadline
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        self.0.flush_limit.min(left.saturating_sub(reserve))
+    }
+
     /// Sends spans that have ended, beside the records that are still running.
     pub(crate) async fn flush_spans(&self) {
         match &self.0.pipeline {
-            Some(pipeline) => pipeline.flush(FLUSH_LIMIT).await,
+            Some(pipeline) => pipeline.flush(self.0.flush_limit).await,
             None => self.flush().await,
         }
     }
@@ -382,22 +403,6 @@ async fn background(telemetry: Weak<Inner>) {
             Telemetry(inner).flush().await;
         }
     }
-}
-
-/// What a flush may take at the time `now`: a second, but no later than 100 ms, or 3 % of the
-/// invocation's limit, before the deadline, if there is a sensible one.
-pub(crate) fn flush_limit(
-    now: SystemTime,
-    started: SystemTime,
-    deadline: Option<SystemTime>,
-) -> Duration {
-    let Some(deadline) = deadline else {
-        return FLUSH_LIMIT;
-    };
-    let whole = deadline.duration_since(started).unwrap_or_default();
-    let reserve = (whole * 3 / 100).min(Duration::from_millis(100));
-    let left = deadline.duration_since(now).unwrap_or_default();
-    FLUSH_LIMIT.min(left.saturating_sub(reserve))
 }
 
 /// The extension, which can be there only in a sandbox.

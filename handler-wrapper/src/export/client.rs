@@ -8,13 +8,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+
+use super::outbox::Parcel;
 
 /// An answer of more than this is somebody else's server.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -251,17 +255,15 @@ impl Peer {
     }
 
     /// Posts an export request.
-    pub(super) async fn export(
-        &self,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), SendError> {
+    pub(super) async fn export(&self, parcel: &Parcel) -> Result<(StatusCode, Bytes), SendError> {
         let mut headers = self.target.headers.clone();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-protobuf"),
-        );
-        self.post(&self.target.path(path), headers, body).await
+        let protobuf = HeaderValue::from_static("application/x-protobuf");
+        headers.insert(CONTENT_TYPE, protobuf);
+        if let Some(encoding) = &parcel.encoding {
+            headers.insert(CONTENT_ENCODING, encoding.clone());
+        }
+        let path = self.target.path(&parcel.path);
+        self.post(&path, headers, parcel.body.clone()).await
     }
 
     /// Posts to the extension's own routes, within `limit`.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Request, Response, StatusCode};
 use opentelemetry_http::{HttpClient, HttpError};
 use tokio::time::Instant;
@@ -70,10 +71,13 @@ struct Pause {
     length: Duration,
 }
 
+/// One export request.
 #[derive(Clone, Debug)]
-struct Parcel {
-    path: String,
-    body: Bytes,
+pub(super) struct Parcel {
+    pub(super) path: String,
+    /// `gzip` or the like, where the application has the exporter's compression switched on.
+    pub(super) encoding: Option<HeaderValue>,
+    pub(super) body: Bytes,
     spans: u64,
 }
 
@@ -115,7 +119,7 @@ impl Outbox {
                 state.sending = true;
                 parcel
             };
-            let result = client.export(&parcel.path, parcel.body.clone()).await;
+            let result = client.export(&parcel).await;
             let mut state = lock(&self.0);
             state.sending = false;
             state.answered |= result.is_ok();
@@ -180,6 +184,7 @@ impl HttpClient for Outbox {
         let spans = std::mem::take(&mut state.expected) as u64;
         state.push(Parcel {
             path: parts.uri.path().to_owned(),
+            encoding: parts.headers.get(CONTENT_ENCODING).cloned(),
             body,
             spans,
         });

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::client::{Peer, SendError, Target};
 use super::extension::{Extension, Presence};
+use super::outbox::Parcel;
 
 /// Sends export requests to the extension as long as it may be there, else straight to an endpoint.
 #[derive(Debug)]
@@ -35,15 +36,11 @@ impl Client {
     }
 
     /// Posts an export request.
-    pub(super) async fn export(
-        &self,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), SendError> {
+    pub(super) async fn export(&self, parcel: &Parcel) -> Result<(StatusCode, Bytes), SendError> {
         if let Some(extension) = &self.extension
             && extension.presence() != Presence::Absent
         {
-            let result = extension.peer().export(path, body.clone()).await;
+            let result = extension.peer().export(parcel).await;
             let unreachable = matches!(result, Err(SendError::Unreachable));
             // An extension that has said hello and is gone is a crash, which ends the sandbox.
             if !(unreachable && extension.presence() == Presence::Unknown) {
@@ -52,7 +49,7 @@ impl Client {
             extension.set_absent();
         }
         match &self.direct {
-            Some(peer) => peer.export(path, body).await,
+            Some(peer) => peer.export(parcel).await,
             None => Err(SendError::Unreachable),
         }
     }

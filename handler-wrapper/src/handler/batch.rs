@@ -27,7 +27,7 @@ use crate::outcome::{AnswerPolicy, BatchError, Outcome, answer};
 use crate::parent::{self, Deferred, RecordContext, Relation};
 use crate::runtime::{Driven, sensible};
 use crate::schedule::{OnFailure, Schedule};
-use crate::telemetry::{Telemetry, flush_limit};
+use crate::telemetry::Telemetry;
 
 /// From this many ended spans on, no record is started before a flush has taken some away, so that
 /// a processor that never waits for anything cannot fill the 8,192 that are kept.
@@ -105,7 +105,9 @@ where
 
     if flushed_by_us {
         // Nothing of ours runs after the answer here, so the spans leave before it.
-        let limit = flush_limit(SystemTime::now(), started, deadline).min(FLUSH_BEFORE_ANSWER);
+        let limit = telemetry
+            .flush_limit(started, deadline)
+            .min(FLUSH_BEFORE_ANSWER);
         telemetry.end_invocation(&context.request_id, limit).await;
     }
     result

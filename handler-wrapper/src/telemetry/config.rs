@@ -1,6 +1,7 @@
 //! What the environment asks for.
 
 use std::env;
+use std::time::Duration;
 
 use crate::export::Target;
 
@@ -15,6 +16,8 @@ pub(super) struct Environment {
     pub(super) in_lambda: bool,
     pub(super) http_port: u16,
     pub(super) partial_batch: bool,
+    /// What a flush may take.
+    pub(super) flush_limit: Duration,
     traces_endpoint: Option<String>,
     endpoint: Option<String>,
     traces_headers: Option<String>,
@@ -33,6 +36,23 @@ fn is_true(name: &str) -> bool {
         matches!(value.trim(), "1") || value.trim().eq_ignore_ascii_case("true")
     })
 }
+
+/// `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds, or one second: the specification's ten would hold
+/// an invocation for longer than most functions run.
+fn flush_limit() -> Duration {
+    let name = "OTEL_EXPORTER_OTLP_TIMEOUT";
+    let given = var("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| var(name));
+    let millis = given.map_or(Ok(FLUSH_MILLIS), |text| {
+        text.trim().parse().map_err(|_| {
+            say(&format!(
+                "{name}={text:?} is not a number of milliseconds; {FLUSH_MILLIS} is used"
+            ));
+        })
+    });
+    Duration::from_millis(millis.unwrap_or(FLUSH_MILLIS))
+}
+
+const FLUSH_MILLIS: u64 = 1_000;
 
 /// A line for the function's log about a setting that cannot be used.
 pub(super) fn say(what: &str) {
@@ -55,6 +75,7 @@ impl Environment {
             in_lambda: var("AWS_LAMBDA_RUNTIME_API").is_some(),
             http_port,
             partial_batch: is_true("THROUGHLINE_PARTIAL_BATCH"),
+            flush_limit: flush_limit(),
             traces_endpoint: var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
             endpoint: var("OTEL_EXPORTER_OTLP_ENDPOINT"),
             traces_headers: var("OTEL_EXPORTER_OTLP_TRACES_HEADERS"),

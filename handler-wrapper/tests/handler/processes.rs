@@ -178,6 +178,87 @@ async fn spans_leave_after_the_answer_and_before_the_freeze() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_for_the_extension_or_another_sdk_does_no_harm() {
+    let timeline = Timeline::new();
+    let sink = OtlpSink::start_on(&timeline).await.unwrap();
+    let sandbox = sandbox(&timeline, "function_run")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/", sink.url()))
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .env("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")
+        .env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "%%%")
+        .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+        .env("OTEL_TRACES_SAMPLER_ARG", "0")
+        .env("OTEL_PROPAGATORS", "xray")
+        .env("OTEL_SERVICE_NAME", "orders")
+        .env(
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.version=7,faas.name=mine",
+        )
+        .start()
+        .await
+        .unwrap();
+    // The ratio is for roots; the producer's decision stays.
+    let invocation = sandbox
+        .invoke(payload([sent_by(1, ""), message("root", "")]))
+        .await;
+    answered(&invocation.outcome);
+    sandbox.wait_frozen(&invocation.request_id).await;
+    let spans = sink.spans();
+    assert_eq!(spans.len(), 1, "{}", sandbox.log_text());
+    let text = |key: &str| {
+        spans[0]
+            .resource
+            .get(key)
+            .and_then(|v| v.as_str())
+            .map(str::to_owned)
+    };
+    assert_eq!(text("service.name").as_deref(), Some("orders"));
+    assert_eq!(text("service.version").as_deref(), Some("7"));
+    assert_eq!(text("faas.name").as_deref(), Some("mine"));
+    let log = sandbox.log_text();
+    assert!(
+        log.contains("OTEL_EXPORTER_OTLP_TIMEOUT=\"10s\" is not"),
+        "{log}"
+    );
+    sandbox.shutdown("spindown").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_runs_into_the_deadline_is_told_before_the_sandbox_is_killed() {
+    let timeline = Timeline::new();
+    let sink = OtlpSink::start_on(&timeline).await.unwrap();
+    let sandbox = sandbox(&timeline, "function_run")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url())
+        .timeout(Duration::from_secs(5))
+        .start()
+        .await
+        .unwrap();
+    let invocation = sandbox
+        .invoke(payload([sent_by(1, ""), sent_by(2, "hang")]))
+        .await;
+    assert!(
+        matches!(invocation.outcome, Outcome::TimedOut),
+        "{:?}",
+        invocation.outcome
+    );
+    let spans = sink.spans();
+    let error_type = |n: u64| {
+        let span = spans
+            .iter()
+            .find(|span| span.trace_id == format!("{n:032x}"));
+        let span = span.unwrap_or_else(|| panic!("record {n} is lost\n{}", timeline.to_text()));
+        span.attributes
+            .get("error.type")
+            .and_then(|v| v.as_str())
+            .map(str::to_owned)
+    };
+    assert_eq!(error_type(1), None);
+    assert_eq!(error_type(2).as_deref(), Some("timeout"));
+    sandbox.shutdown("timeout").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn under_the_runtimes_own_run_spans_leave_before_the_answer() {
     let timeline = Timeline::new();
     let sink = OtlpSink::start_on(&timeline).await.unwrap();
