@@ -22,17 +22,16 @@ impl Shared {
             send(*pid, Signal::Stop);
         }
         let limit = Instant::now() + STOP_WAIT_MAX;
-        while !pids.iter().all(|pid| stopped(*pid)) {
+        // The leaders first, as looking for the rest of their groups means looking at every process there is.
+        while !pids.iter().all(|pid| threads_stopped(*pid)) || !groups_stopped(&pids) {
             if Instant::now() > limit {
                 let text = format!("{pids:?} were not seen stopped within {STOP_WAIT_MAX:?}");
                 self.record(Event::Note { text });
-                break;
+                return self.update(|_| ());
             }
             tokio::time::sleep(Duration::from_micros(50)).await;
         }
-        if pids.iter().all(|pid| stopped(*pid)) {
-            self.record(Event::FreezeBegan { request_id });
-        }
+        self.record(Event::FreezeBegan { request_id });
         self.update(|_| ());
     }
 
@@ -66,28 +65,31 @@ impl Shared {
     }
 }
 
-/// Whether every thread of every process of a group is stopped.
-/// Without `/proc` (not Linux) the signal alone has to do.
-fn stopped(group: u32) -> bool {
+/// Whether every process of these groups is stopped.
+fn groups_stopped(groups: &[u32]) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else {
         return true;
     };
-    processes
+    let pids = processes
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            stat(&format!("/proc/{pid}/stat")).is_some_and(|(_, its_group)| its_group == group)
-        })
-        .all(|pid| {
-            let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-                return true;
-            };
-            threads.flatten().all(|thread| {
-                let state =
-                    stat(&thread.path().join("stat").to_string_lossy()).map(|(state, _)| state);
-                matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
-            })
-        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut members = pids.filter(|pid| {
+        stat(&format!("/proc/{pid}/stat")).is_some_and(|(_, group)| groups.contains(&group))
+    });
+    members.all(threads_stopped)
+}
+
+/// Whether every thread of a process is stopped, or the process gone.
+/// Without `/proc` (not Linux) the signal alone has to do.
+fn threads_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let path = thread.path().join("stat");
+        let state = stat(&path.to_string_lossy()).map(|(state, _)| state);
+        matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// State and process group of a `/proc/…/stat` file, `None` for a process that is gone.
