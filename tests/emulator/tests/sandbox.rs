@@ -700,3 +700,62 @@ async fn the_same_request_id_may_come_twice() {
         assert_eq!(sandbox.wait_frozen("retried").await, Completion::Done);
     }
 }
+
+/// Not a test by itself: the process that the test below kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn helper_that_waits_to_be_killed() {
+    if std::env::var_os("WAIT_TO_BE_KILLED").is_none() {
+        return;
+    }
+    let sandbox = builder("orphans")
+        .extension(extension("orphan"))
+        .start()
+        .await
+        .unwrap();
+    let pids = [&Who::Runtime, &ext("orphan")].map(|who| sandbox.pid(who).unwrap());
+    println!("\npids {} {}", pids[0], pids[1]);
+    std::future::pending().await
+}
+
+#[test]
+fn killing_the_test_leaves_no_process_stopped_or_not() {
+    use std::io::BufRead;
+    let mut helper = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "helper_that_waits_to_be_killed", "--nocapture"])
+        .env("WAIT_TO_BE_KILLED", "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(helper.stdout.take().unwrap()).lines();
+    let line = lines
+        .map(Result::unwrap)
+        .find(|line| line.starts_with("pids "))
+        .unwrap();
+    let pids: Vec<u32> = line
+        .split(' ')
+        .skip(1)
+        .map(|pid| pid.parse().unwrap())
+        .collect();
+    assert!(
+        pids.iter().all(|pid| state(*pid) == 'T'),
+        "frozen after init"
+    );
+    helper.kill().unwrap();
+    helper.wait().unwrap();
+    let limit = std::time::Instant::now() + LONG;
+    // Nobody tells us: they are no children of ours.
+    while !pids.iter().all(|pid| dead(*pid)) {
+        assert!(
+            std::time::Instant::now() < limit,
+            "{pids:?} are still there"
+        );
+        std::thread::yield_now();
+    }
+}
+
+/// Gone, or waiting for a parent that takes no interest.
+fn dead(pid: u32) -> bool {
+    gone(pid)
+        || std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .is_ok_and(|stat| stat.contains(") Z "))
+}
