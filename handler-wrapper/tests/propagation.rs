@@ -3,6 +3,8 @@
 //!
 //! The vectors were written from the specifications, without an implementation at hand.
 
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -231,7 +233,7 @@ fn options(vector: &Value) -> ContextOptions {
             "link_secondary" if value == "always" => options.link_secondary = LinkSecondary::Always,
             "link_secondary" if value == "never" => options.link_secondary = LinkSecondary::Never,
             "max_parent_age_s" => {
-                options.max_parent_age = Some(Duration::from_secs(value.as_u64().unwrap()))
+                options.max_parent_age = Some(Duration::from_secs(value.as_u64().unwrap()));
             }
             other => panic!("option {other}={value} is not known to this test"),
         }

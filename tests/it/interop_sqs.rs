@@ -4,6 +4,7 @@
 mod bench;
 mod redrive;
 mod sending;
+mod worker;
 
 use opentelemetry::KeyValue;
 use opentelemetry::baggage::BaggageExt;
