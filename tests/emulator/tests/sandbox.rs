@@ -174,7 +174,7 @@ async fn extensions_do_not_see_what_is_the_runtimes() {
 async fn errors_crashes_and_timeouts() {
     let sandbox = builder("bad")
         .extension(extension("watching"))
-        .timeout(Duration::from_millis(1500))
+        .timeout(Duration::from_secs(3))
         .start()
         .await
         .unwrap();
@@ -247,7 +247,7 @@ async fn an_extension_that_holds_next_past_the_timeout_costs_the_environment_but
         .extension(extension("holding"))
         .extension_env("ACT", "slow")
         .extension_env("SLOW_MS", "60000")
-        .timeout(Duration::from_millis(300))
+        .timeout(Duration::from_secs(2))
         .start()
         .await
         .unwrap();
@@ -420,7 +420,7 @@ async fn telemetry_faults_reach_the_subscriber() {
         .extension(extension("suffering"))
         .extension_env("ACT", "telemetry")
         .telemetry(faults)
-        .timeout(Duration::from_millis(1500))
+        .timeout(Duration::from_secs(3))
         .start()
         .await
         .unwrap();
@@ -465,7 +465,7 @@ async fn a_subscription_can_be_refused_or_silent() {
             .extension(extension("unheard"))
             .extension_env("ACT", "telemetry")
             .telemetry(faults)
-            .timeout(Duration::from_millis(300))
+            .timeout(Duration::from_secs(2))
             .start()
             .await
             .unwrap();
@@ -714,7 +714,7 @@ async fn helper_that_waits_to_be_killed() {
         .unwrap();
     let pids = [&Who::Runtime, &ext("orphan")].map(|who| sandbox.pid(who).unwrap());
     println!("\npids {} {}", pids[0], pids[1]);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[test]
