@@ -127,7 +127,25 @@ pub fn read(variables: &Variables, extension_name: String) -> (Config, Vec<Mista
             == Some("lambda-managed-instances"),
         extension_name,
     };
+    misspelt(&mut reader, variables);
     (config, reader.into_mistakes())
+}
+
+/// Reports names that are nearly one of ours.
+fn misspelt(reader: &mut text::Reader<'_>, variables: &Variables) {
+    // The wrapper's own, in the same environment.
+    let wrappers = ["THROUGHLINE_PARTIAL_BATCH"];
+    let known: Vec<&str> = VARIABLES
+        .iter()
+        .map(|variable| variable.name)
+        .chain(wrappers)
+        .collect();
+    let ours = |name: &&String| name.starts_with("THROUGHLINE_") && !known.contains(&name.as_str());
+    for name in variables.keys().filter(ours) {
+        if let Some(near) = known.iter().find(|known| text::distance(name, known) <= 2) {
+            reader.mistake(name, format!("is not known; {near} is"));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,13 +14,22 @@
 //! hangs on when we ask (Lambda Runtime Environment, "Invoke phase").
 //! Pure: events and [`Facts`] go in, [`Action`]s come out, and [`Lifecycle::wake_at`] says when to come back.
 
+mod background;
+mod bounds;
+mod event;
 mod signals;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use self::bounds::EARLY_BYTES;
+use self::bounds::{
+    DEADLINE_MAX, DRAIN, DRAIN_MARGIN, DRAIN_OPEN, EARLY_MAX, FLUSH_TIMEOUT_FAILED, GRACE,
+    LIMIT_UNKNOWN,
+};
+pub use self::event::{Action, Event, Facts, Purpose, SignalSet};
 use self::signals::EndSignals;
-use crate::breaker::{Breakers, Failure};
+use crate::breaker::Breakers;
 use crate::config::Strategy;
 use crate::otlp::Signal;
 
@@ -33,110 +42,6 @@ pub struct Settings {
     pub strategy: Strategy,
     /// Lambda Managed Instances: SHUTDOWN is the only event, and nothing is ever frozen.
     pub managed_instances: bool,
-}
-
-/// One bit for each signal, by [`Signal::index`].
-pub type SignalSet = [bool; 3];
-
-/// What is true at the time of an event.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
-    /// Monotonic time since the process began.
-    pub elapsed: Duration,
-    /// Wall clock.
-    pub unix: Duration,
-    /// Bytes that wait in the buffer.
-    pub waiting_bytes: [usize; 3],
-    /// Unix time of arrival of the oldest entry that waits.
-    pub oldest: Option<Duration>,
-    /// What is being exported for, if anything is.
-    pub exporting: Option<Purpose>,
-    /// Signals with requests of that export in flight.
-    pub in_flight: SignalSet,
-    /// Signals with a probe in flight.
-    pub probing: SignalSet,
-    /// Unix time at which the oldest request in flight was sent.
-    pub flying_since: Option<Duration>,
-}
-
-/// Why an export runs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Purpose {
-    /// Nobody waits for it.
-    Background,
-    /// `/next` waits for it, at most until the budget is over; only what is there now counts.
-    End,
-    /// The sandbox ends.
-    Drain,
-}
-
-/// What happens to the lifecycle.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// `/next` answered INVOKE.
-    Invoke {
-        /// The request's id.
-        request: String,
-        /// Unix milliseconds; nonsense under some emulators.
-        deadline_ms: u64,
-    },
-    /// `/next` answered SHUTDOWN, for whatever reason.
-    Shutdown {
-        /// Unix milliseconds.
-        deadline_ms: u64,
-    },
-    /// `/next` answered something else.
-    Unknown,
-    /// Whether the Telemetry API took our subscription.
-    Subscribed {
-        /// With 200; a local emulator says 202 and never sends anything.
-        accepted: bool,
-    },
-    /// The wrapper is there and will say complete.
-    Hello,
-    /// The wrapper has exported everything of this invocation.
-    Complete {
-        /// The request's id.
-        request: String,
-    },
-    /// The Telemetry API says that the function has ended.
-    RuntimeDone {
-        /// The request's id.
-        request: String,
-        /// Whether `status` was success.
-        success: bool,
-        /// The event's own time, as Unix time.
-        time: Option<Duration>,
-    },
-    /// The Telemetry API says anything else.
-    Telemetry,
-    /// The buffer has got something.
-    Arrival,
-    /// An export is over: for each of its signals, whether upstream took everything.
-    Exported([Option<Result<(), Failure>>; 3]),
-    /// A probe is over.
-    Probed(Signal, Result<(), Failure>),
-    /// [`Lifecycle::wake_at`] has come.
-    Tick,
-}
-
-/// What to do, in this order.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// Ask for the next event.
-    Next,
-    /// Make connections that are not stale, beside the function.
-    Warm,
-    /// Put back everything in flight, probes too: a freeze has cut it off.
-    Recall,
-    /// Put back what the export has in flight; its time is over.
-    Cancel,
-    /// Start to export, or widen the export that runs.
-    Export(Purpose, SignalSet),
-    /// Send one request of each of these signals and see.
-    Probe(SignalSet),
-    /// Count what is left as dropped, write the ledger, exit with 0.
-    Exit,
 }
 
 /// Where the lifecycle is.
@@ -207,37 +112,6 @@ pub struct Lifecycle {
     /// Invocations in a row that came close after the one before.
     close_together: u32,
 }
-
-/// Bytes that wait from which on they leave while the function still runs.
-pub const EARLY_BYTES: usize = 512 << 10;
-/// How long a deadline may lie ahead and still be believed: Lambda's longest timeout is 15 min, 90 min on Managed Instances.
-const DEADLINE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
-/// What counts as the limit when the deadline is nonsense: Lambda's longest timeout.
-const LIMIT_UNKNOWN: Duration = Duration::from_secs(900);
-/// How long a silent subscription may hold the first invocation: ten times the buffering that we ask for.
-const GRACE: Duration = Duration::from_millis(250);
-/// The longest flush after an invocation that failed: the clock of the reset may be running.
-const FLUSH_TIMEOUT_FAILED: Duration = Duration::from_millis(500);
-/// Lambda gives 2 s from SHUTDOWN to SIGKILL (Extensions API, "Shutdown phase").
-const DRAIN: Duration = Duration::from_millis(1800);
-/// The same while upstream is known not to answer.
-const DRAIN_OPEN: Duration = Duration::from_millis(500);
-/// Kept free before SHUTDOWN's deadline, to write the ledger and exit.
-const DRAIN_MARGIN: Duration = Duration::from_millis(100);
-/// Quiet time after an arrival before a background export, while we cannot see the function's end.
-const QUIET: Duration = Duration::from_millis(50);
-/// The longest that arrivals may put off a background export.
-const AGE_MAX: Duration = Duration::from_secs(1);
-/// A request in flight for longer than this when INVOKE comes was cut off by a freeze.
-/// Chosen: shorter freezes leave the connection and the answer as they were.
-const RECALL_AFTER: Duration = Duration::from_secs(1);
-/// Completes that are kept for an INVOKE to come, and ended requests whose runtimeDone is owed.
-const EARLY_MAX: usize = 16;
-/// `adaptive`: invocations closer together than this are a burst, from the third on.
-const CLOSE: Duration = Duration::from_secs(1);
-const CLOSE_TOGETHER_MIN: u32 = 2;
-/// `adaptive`: spans older than this are flushed at the end of an invocation even in a burst.
-const ADAPTIVE_AGE_MAX: Duration = Duration::from_secs(5);
 
 // === impl Invocation ===
 
@@ -337,7 +211,7 @@ impl Lifecycle {
         self.last_request = Some(request.to_owned());
 
         let mut actions = Vec::new();
-        let cut_off = was_cut_off(facts);
+        let cut_off = facts.was_cut_off();
         if cut_off {
             actions.push(Action::Recall);
         }
@@ -388,7 +262,7 @@ impl Lifecycle {
     fn on_shutdown(&mut self, deadline_ms: u64, facts: &Facts) -> Vec<Action> {
         let left = believable(deadline_ms, facts.unix)
             .map_or(DRAIN, |left| left.saturating_sub(DRAIN_MARGIN));
-        let pending = Signal::ALL.map(|signal| has_pending(facts, signal));
+        let pending = Signal::ALL.map(|signal| facts.pending(signal));
         let hopeful = Signal::ALL
             .iter()
             .any(|signal| pending[signal.index()] && !self.breakers.of(*signal).is_open());
@@ -401,7 +275,7 @@ impl Lifecycle {
             by: facts.elapsed + budget,
         };
         let mut actions = Vec::new();
-        if was_cut_off(facts) || facts.probing != [false; 3] {
+        if facts.was_cut_off() || facts.probing != [false; 3] {
             actions.push(Action::Recall);
         }
         // One last try, whatever the breakers say.
@@ -478,88 +352,6 @@ impl Lifecycle {
         }
     }
 
-    fn on_arrival(&mut self, facts: &Facts) -> Vec<Action> {
-        let large = facts.waiting_bytes.iter().sum::<usize>() >= EARLY_BYTES;
-        match self.state {
-            State::Waiting { .. } if large => self.export_in_background(facts, false),
-            State::Waiting { .. } if self.settings.managed_instances => {
-                let at = self.export_at.map_or(facts.elapsed + AGE_MAX, |(at, _)| at);
-                self.export_at = Some((at, facts.elapsed));
-                Vec::new()
-            }
-            State::Waiting { blind: true } => {
-                let since = self.export_at.map_or(facts.elapsed, |(_, since)| since);
-                self.export_at = Some(((facts.elapsed + QUIET).min(since + AGE_MAX), since));
-                Vec::new()
-            }
-            // In a burst a late span goes with the next invocation.
-            State::Waiting { blind: false } if self.in_burst(facts) => Vec::new(),
-            State::Waiting { blind: false } => self.export_in_background(facts, false),
-            State::Invoking(_) if large => self.export_in_background(facts, false),
-            State::Invoking(_) => self.probe(facts),
-            // What comes during a flush is not what the function handed over before its end.
-            State::Flushing { .. } | State::Draining { .. } | State::Exited => Vec::new(),
-        }
-    }
-
-    fn on_exported(
-        &mut self,
-        verdicts: &[Option<Result<(), Failure>>; 3],
-        facts: &Facts,
-    ) -> Vec<Action> {
-        let mut failed = false;
-        for signal in Signal::ALL {
-            match verdicts[signal.index()] {
-                Some(Ok(())) => self.breakers.of_mut(signal).on_success(),
-                Some(Err(failure)) => {
-                    failed = true;
-                    self.breakers.of_mut(signal).on_failure(failure, facts.unix);
-                }
-                None => {}
-            }
-        }
-        match self.state {
-            State::Flushing { .. } => self.ask_next(facts),
-            State::Draining { .. } => {
-                self.state = State::Exited;
-                vec![Action::Exit]
-            }
-            // A failure that left the breaker closed is not repeated before the next occasion.
-            State::Waiting { .. } | State::Invoking(_) if failed => {
-                self.wake_for_probe(facts);
-                if self.settings.managed_instances && self.export_at.is_none() {
-                    self.export_at = Some((facts.elapsed + AGE_MAX, facts.elapsed));
-                }
-                Vec::new()
-            }
-            // What has come meanwhile is treated like any arrival.
-            State::Waiting { .. } | State::Invoking(_) if facts.waiting_bytes != [0; 3] => {
-                self.on_arrival(facts)
-            }
-            State::Waiting { .. } | State::Invoking(_) | State::Exited => Vec::new(),
-        }
-    }
-
-    fn on_probed(
-        &mut self,
-        signal: Signal,
-        verdict: Result<(), Failure>,
-        facts: &Facts,
-    ) -> Vec<Action> {
-        match verdict {
-            Ok(()) => self.breakers.of_mut(signal).on_success(),
-            Err(failure) => {
-                self.breakers.of_mut(signal).on_failure(failure, facts.unix);
-                self.wake_for_probe(facts);
-                return Vec::new();
-            }
-        }
-        match self.state {
-            State::Waiting { .. } | State::Invoking(_) => self.export_in_background(facts, false),
-            _ => Vec::new(),
-        }
-    }
-
     fn on_tick(&mut self, facts: &Facts) -> Vec<Action> {
         if self.wake_at().is_none_or(|at| facts.elapsed < at) {
             return Vec::new();
@@ -606,7 +398,7 @@ impl Lifecycle {
         };
         let budget = most.min(invocation.hard_stop.saturating_sub(facts.elapsed));
         let worth = Signal::ALL
-            .map(|signal| has_pending_job(facts, signal) && !self.breakers.of(signal).is_open());
+            .map(|signal| facts.pending_but_probes(signal) && !self.breakers.of(signal).is_open());
         if worth == [false; 3] || budget.is_zero() || self.in_burst(facts) {
             // The end by deadline is a guess: the function may be running still.
             self.state = State::Waiting {
@@ -633,101 +425,8 @@ impl Lifecycle {
         Action::Next
     }
 
-    /// Exports what waits where upstream answers, and probes where it may again.
-    /// `recalled`: what was in flight waits again, though `facts` do not say so.
-    fn export_in_background(&mut self, facts: &Facts, recalled: bool) -> Vec<Action> {
-        self.export_at = None;
-        let waits = |signal: Signal| {
-            let index = signal.index();
-            facts.waiting_bytes[index] > 0
-                || recalled && (facts.in_flight[index] || facts.probing[index])
-        };
-        let closed = Signal::ALL.map(|signal| waits(signal) && !self.breakers.of(signal).is_open());
-        let probing = if recalled { [false; 3] } else { facts.probing };
-        let due = Signal::ALL.map(|signal| {
-            waits(signal)
-                && !probing[signal.index()]
-                && self.breakers.of(signal).probe_due(facts.unix)
-        });
-        let mut actions = Vec::new();
-        if closed != [false; 3] {
-            actions.push(Action::Export(Purpose::Background, closed));
-        }
-        if due != [false; 3] {
-            actions.push(Action::Probe(due));
-        }
-        if due == [false; 3] {
-            self.wake_for_probe(facts);
-        }
-        actions
-    }
-
-    /// Probes where one is due and something waits; the function runs, so it costs nobody anything.
-    fn probe(&self, facts: &Facts) -> Vec<Action> {
-        let due = Signal::ALL.map(|signal| {
-            let index = signal.index();
-            let waits = facts.waiting_bytes[index] > 0 && !facts.probing[index];
-            waits && self.breakers.of(signal).probe_due(facts.unix)
-        });
-        if due == [false; 3] {
-            Vec::new()
-        } else {
-            vec![Action::Probe(due)]
-        }
-    }
-
-    /// Without INVOKE events, the clock is what starts probes.
-    fn wake_for_probe(&mut self, facts: &Facts) {
-        if !self.settings.managed_instances {
-            return;
-        }
-        let next = Signal::ALL
-            .iter()
-            .filter(|signal| {
-                facts.waiting_bytes[signal.index()] > 0 && !facts.probing[signal.index()]
-            })
-            .filter_map(|signal| self.breakers.of(*signal).probe_at())
-            .map(|at| facts.elapsed + at.saturating_sub(facts.unix))
-            .min();
-        if let (Some(at), None) = (next, self.export_at) {
-            self.export_at = Some((at.max(facts.elapsed + QUIET), facts.elapsed));
-        }
-    }
-
-    /// The budget of a flush is over: what is in flight has timed out.
-    fn give_up(&mut self, facts: &Facts) {
-        for signal in Signal::ALL {
-            if facts.in_flight[signal.index()] {
-                self.breakers
-                    .of_mut(signal)
-                    .on_failure(Failure::TimedOut, facts.unix);
-            }
-        }
-    }
-
     fn owe(&mut self, request: &str) {
         remember(&mut self.owing, request);
-    }
-
-    fn note_pace(&mut self, unix: Duration) {
-        let close = self
-            .asked
-            .is_some_and(|asked| unix.saturating_sub(asked) < CLOSE);
-        self.close_together = if close {
-            self.close_together.saturating_add(1)
-        } else {
-            0
-        };
-    }
-
-    /// `adaptive`: whether the next invocation is expected soon, so that the export can run beside it.
-    fn in_burst(&self, facts: &Facts) -> bool {
-        let fresh = facts
-            .oldest
-            .is_none_or(|oldest| facts.unix.saturating_sub(oldest) < ADAPTIVE_AGE_MAX);
-        self.settings.strategy == Strategy::Adaptive
-            && self.close_together >= CLOSE_TOGETHER_MIN
-            && fresh
     }
 }
 
@@ -739,20 +438,6 @@ fn remember(requests: &mut VecDeque<String>, request: &str) {
         requests.pop_front();
     }
     requests.push_back(request.to_owned());
-}
-
-fn has_pending_job(facts: &Facts, signal: Signal) -> bool {
-    facts.waiting_bytes[signal.index()] > 0 || facts.in_flight[signal.index()]
-}
-
-fn has_pending(facts: &Facts, signal: Signal) -> bool {
-    has_pending_job(facts, signal) || facts.probing[signal.index()]
-}
-
-fn was_cut_off(facts: &Facts) -> bool {
-    facts
-        .flying_since
-        .is_some_and(|since| facts.unix.saturating_sub(since) >= RECALL_AFTER)
 }
 
 /// How far ahead a deadline lies, if it makes sense: emulators send 0, 1970 and next year.

@@ -3,6 +3,7 @@
 //! This is the only place that waits for more than one thing.
 
 mod report;
+mod start;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +16,12 @@ use self::report::Report;
 use crate::buffer::Buffer;
 use crate::config::{Config, Mistake};
 use crate::flush::{Exporter, REQUEST_BYTES_MAX, unix_now};
+use crate::lambda::RuntimeApi;
 use crate::lambda::extensions_api::{self, Events, Registered};
-use crate::lambda::{RuntimeApi, telemetry_api};
 use crate::lifecycle::{Action, Event, Facts, Lifecycle, Settings, SignalSet};
 use crate::log::{self, Level};
 use crate::otlp::Signal;
-use crate::receiver::{self, Intake};
+use crate::receiver::Intake;
 use crate::upstream::Upstream;
 
 /// Events of the wrapper and the Telemetry API that wait for the loop.
@@ -57,7 +58,7 @@ pub async fn run(config: Config, mistakes: &[Mistake]) -> ExitCode {
     let intake = Intake::new(Arc::clone(&buffer), events_in.clone());
 
     // The order matters: the function starts once everyone has registered, and must find the receiver listening.
-    listen(&config, &intake).await;
+    start::listen(&config, &intake).await;
     let registered =
         match extensions_api::register(&config.extension_name, config.managed_instances).await {
             Ok(registered) => registered,
@@ -75,7 +76,7 @@ pub async fn run(config: Config, mistakes: &[Mistake]) -> ExitCode {
         extensions_api::link_account_id(account_id);
     }
     // A subscription is possible between registering and the first request for an event only.
-    let subscribed = subscribe(&config, &runtime_api, &registered, events_in).await;
+    let subscribed = start::subscribe(&config, &runtime_api, &registered, events_in).await;
     let mut session = Session::new(&config, buffer, intake, &registered, runtime_api);
     session.on(Event::Subscribed {
         accepted: subscribed,
@@ -83,93 +84,6 @@ pub async fn run(config: Config, mistakes: &[Mistake]) -> ExitCode {
     session.act(Action::Next);
     session.drive(events).await;
     ExitCode::SUCCESS
-}
-
-/// Starts both receivers; a port that is taken costs that protocol and nothing else.
-async fn listen(config: &Config, intake: &Intake) {
-    match receiver::bind(config.http_port).await {
-        Ok(listener) => {
-            let intake = intake.clone();
-            let serve = move |stream, slot| receiver::http::serve(stream, slot, intake.clone());
-            tokio::spawn(receiver::accept(listener, serve));
-        }
-        Err(error) => {
-            let instead = "OTLP/HTTP is not received, and the wrapper does not find the extension";
-            port_taken("THROUGHLINE_HTTP_PORT", config.http_port, &error, instead);
-        }
-    }
-    if config.grpc_port == 0 {
-        return;
-    }
-    match receiver::bind(config.grpc_port).await {
-        Ok(listener) => {
-            let intake = intake.clone();
-            let serve = move |stream, slot| receiver::grpc::serve(stream, slot, intake.clone());
-            tokio::spawn(receiver::accept(listener, serve));
-        }
-        Err(error) => {
-            let instead = "OTLP/gRPC is not received";
-            port_taken("THROUGHLINE_GRPC_PORT", config.grpc_port, &error, instead);
-        }
-    }
-}
-
-fn port_taken(variable: &str, port: u16, error: &std::io::Error, instead: &str) {
-    let fields = [
-        ("variable", variable.into()),
-        ("port", port.into()),
-        ("error", error.to_string().into()),
-        ("instead", instead.into()),
-    ];
-    log::line(
-        Level::Error,
-        "a port cannot be listened on; another process may have it",
-        &fields,
-    );
-}
-
-/// Subscribes to the Telemetry API. Whether its events can be expected.
-async fn subscribe(
-    config: &Config,
-    api: &RuntimeApi,
-    registered: &Registered,
-    events: mpsc::Sender<Event>,
-) -> bool {
-    if !registered.invoke_events {
-        // Managed Instances have no end of an invocation to wait for.
-        return false;
-    }
-    let listener = match telemetry_api::bind(config.telemetry_address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            let fields = [("error", error.to_string().into())];
-            log::line(
-                Level::Warn,
-                "the Telemetry API cannot be listened to; see THROUGHLINE_TELEMETRY_ADDRESS",
-                &fields,
-            );
-            return false;
-        }
-    };
-    let port = listener.local_addr().map_or(0, |address| address.port());
-    let serve = move |stream, _slot| telemetry_api::serve(stream, events.clone());
-    tokio::spawn(receiver::accept(listener, serve));
-    match telemetry_api::subscribe(api, &registered.extension_id, port).await {
-        Ok(true) => true,
-        Ok(false) => {
-            log::line(Level::Debug, "there is no Telemetry API here", &[]);
-            false
-        }
-        Err(error) => {
-            let fields = [("error", error.into())];
-            log::line(
-                Level::Warn,
-                "the Telemetry API does not take the subscription",
-                &fields,
-            );
-            false
-        }
-    }
 }
 
 /// What one sandbox's life consists of.

@@ -217,3 +217,17 @@ fn protocol_and_compression_can_differ_by_signal() {
     assert_eq!(destination(Signal::Logs).compression, Compression::Gzip);
     assert_eq!(destination(Signal::Traces).compression, Compression::None);
 }
+
+#[test]
+fn misspelt_names_are_told() {
+    let (_, mistakes) = read_pairs(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x"),
+        ("THROUGHLINE_FLUSH_TIMOUT", "1s"),
+        ("THROUGHLINE_PARTIAL_BATCH", "1"),
+        ("THROUGHLINE_SOMETHING_ELSE", "1"),
+    ]);
+    assert_eq!(
+        mistakes,
+        ["THROUGHLINE_FLUSH_TIMOUT is not known; THROUGHLINE_FLUSH_TIMEOUT is"]
+    );
+}

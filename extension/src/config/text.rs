@@ -205,6 +205,20 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
+/// Letters to insert, delete or replace to make one of the other (Levenshtein).
+pub(super) fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, against) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(letter != against);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +261,17 @@ mod tests {
         assert_eq!(percent_decoded("100%"), None);
         assert_eq!(percent_decoded("%zz"), None);
         assert_eq!(percent_decoded("%ff"), None);
+    }
+
+    #[test]
+    fn distances() {
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("kitten", "sitting", 3),
+            ("FLUSH", "FLUSHH", 1),
+            ("AB", "", 2),
+        ] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
     }
 }

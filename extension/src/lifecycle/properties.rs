@@ -4,6 +4,7 @@ use proptest::prelude::{Just, any, prop, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 
 use super::*;
+use crate::breaker::Failure;
 use crate::config::Strategy as FlushStrategy;
 
 /// What happens next in a sandbox that obeys Lambda's rules and breaks everything else.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::breaker::Failure;
 
 const NOW: Duration = Duration::from_secs(1_000_000);
 const NO: SignalSet = [false; 3];
