@@ -38,6 +38,16 @@ mod needs_tools {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn python_with_the_lines_of_the_documentation() {
+        as_documented(Language::Python).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn node_with_the_lines_of_the_documentation() {
+        as_documented(Language::Node).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn python_with_nothing_but_the_stock_sdk() {
         without_complete(Language::Python).await;
     }
@@ -50,13 +60,38 @@ mod needs_tools {
 
 /// Telemetry says nothing at all, so only complete can end the invocation before its deadline.
 async fn with_complete(language: Language) {
-    let copy = Copy::of(language, true);
+    let copy = Copy::of(language, "complete");
+    traced(language, &copy, TelemetryFaults::default().silent()).await;
+}
+
+/// The same with the lines that `docs/wire.md` shows, in place of the example's own.
+async fn as_documented(language: Language) {
+    let copy = Copy::of(language, "documented");
+    let page = std::fs::read_to_string(workspace().join("docs/wire.md")).unwrap();
+    let fence = match language {
+        Language::Python => "```python\n",
+        Language::Node => "```js\n",
+    };
+    let lines = page.split(fence).nth(1).unwrap().split("```").next();
+    copy.replace(language, lines.unwrap());
     traced(language, &copy, TelemetryFaults::default().silent()).await;
 }
 
 /// Hello and complete are taken out of the example; Lambda's telemetry tells the end.
 async fn without_complete(language: Language) {
-    let copy = Copy::of(language, false);
+    let copy = Copy::of(language, "stock");
+    copy.replace(
+        language,
+        match language {
+            // The port stays, which the stock exporter is pointed at.
+            Language::Python => {
+                "import os\nPORT = int(os.environ['THROUGHLINE_HTTP_PORT'])\n\n\ndef complete(request_id):\n    pass\n"
+            }
+            Language::Node => {
+                "export const port = Number(process.env.THROUGHLINE_HTTP_PORT);\nexport const complete = () => {};\n"
+            }
+        },
+    );
     traced(language, &copy, TelemetryFaults::default()).await;
 }
 
@@ -232,10 +267,10 @@ struct Copy {
 }
 
 impl Copy {
-    fn of(language: Language, with_complete: bool) -> Self {
+    fn of(language: Language, purpose: &str) -> Self {
         let name = language.name();
         let folder = std::env::temp_dir().join(format!(
-            "throughline-{name}-{with_complete}-{}",
+            "throughline-{name}-{purpose}-{}",
             std::process::id()
         ));
         std::fs::create_dir_all(&folder).unwrap();
@@ -249,9 +284,6 @@ impl Copy {
                 std::fs::copy(&file, copy.folder.join(file.file_name().unwrap())).unwrap();
             }
         }
-        if !with_complete {
-            copy.take_complete_out(language);
-        }
         if matches!(language, Language::Node) {
             // Node looks for packages beside the file that imports them, whatever NODE_PATH says.
             std::os::unix::fs::symlink(tool("node/node_modules"), copy.folder.join("node_modules"))
@@ -260,21 +292,14 @@ impl Copy {
         copy
     }
 
-    /// Leaves the port, which the stock exporter is pointed at.
-    fn take_complete_out(&self, language: Language) {
-        let (file, text) = match language {
-            Language::Python => (
-                "throughline.py",
-                "import os\nPORT = int(os.environ['THROUGHLINE_HTTP_PORT'])\n\n\ndef complete(request_id):\n    pass\n",
-            ),
-            Language::Node => (
-                "throughline.mjs",
-                "export const port = Number(process.env.THROUGHLINE_HTTP_PORT);\nexport const complete = () => {};\n",
-            ),
-        };
-        let path = self.folder.join(file);
+    /// Puts other lines in place of the example's hello and complete.
+    fn replace(&self, language: Language, lines: &str) {
+        let path = self.folder.join(match language {
+            Language::Python => "throughline.py",
+            Language::Node => "throughline.mjs",
+        });
         assert!(path.is_file(), "{} has moved", path.display());
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, lines).unwrap();
     }
 }
 
