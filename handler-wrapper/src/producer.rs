@@ -63,9 +63,11 @@ mod span;
 use std::fmt;
 use std::sync::Arc;
 
+use opentelemetry::Context;
 use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 
+use crate::lineage::Invocation;
 use crate::parent::ContextOptions;
 
 /// When the context is (also) written into the system attribute `AWSTraceHeader`.
@@ -173,6 +175,28 @@ impl Interceptor {
         change(Arc::make_mut(&mut self.settings));
         self
     }
+}
+
+/// The X-Ray header for the span of `context`: the value of EventBridge's
+/// `PutEventsRequestEntry.TraceHeader`, which reaches an SQS target as `AWSTraceHeader`.
+///
+/// `None` without a valid span, and inside Lambda where the invocation's `Lineage`, in which
+/// recursive loops are counted, is not known. A header that EventBridge replays from an archive is lost.
+///
+/// ```
+/// use opentelemetry::Context;
+///
+/// // .set_trace_header(throughline::producer::trace_header(&Context::current()))
+/// assert_eq!(throughline::producer::trace_header(&Context::new()), None);
+/// ```
+#[must_use]
+pub fn trace_header(context: &Context) -> Option<String> {
+    let span = context.span();
+    let span_context = span.span_context();
+    if !span_context.is_valid() {
+        return None;
+    }
+    context::trace_header(span_context, &Invocation::of(context))
 }
 
 // === impl Settings ===

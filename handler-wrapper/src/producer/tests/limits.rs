@@ -281,3 +281,13 @@ async fn inside_lambda_the_lineage_goes_with_the_header() {
             .ends_with(";Sampled=1;Lineage=1:d4d48d4d:0;Tl=1")
     );
 }
+
+#[test]
+fn the_helper_for_eventbridge_says_the_same() {
+    let header = crate::producer::trace_header(&parent()).unwrap();
+    assert_eq!(
+        header,
+        "Root=1-00000000-000000000000000000000001;Parent=0000000000000002;Sampled=1;Tl=1"
+    );
+    assert_eq!(crate::producer::trace_header(&Context::new()), None);
+}
