@@ -392,6 +392,12 @@ async fn telemetry_is_buffered_and_held_back_by_the_freeze() {
         );
     }
     let text = sandbox.log_text();
+    assert!(text.contains(r#""producedBytes":2"#), "{text}");
+    assert_eq!(
+        text.matches("initDurationMs").count(),
+        1,
+        "in the first report only\n{text}"
+    );
     for kind in [
         "initStart",
         "initRuntimeDone",

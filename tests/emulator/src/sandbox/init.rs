@@ -1,6 +1,7 @@
 //! Init: extension processes first, then, when all have registered, the runtime's.
 
 use super::{
+    invoke::milliseconds,
     process::{spawn_extension, spawn_runtime},
     shutdown,
     state::{Extension, Failure, Runtime, Shared, State},
@@ -38,6 +39,7 @@ pub(super) async fn run(
     shared.update(|state| {
         state.initialising = false;
         state.initialised = done.is_ok();
+        state.init_took = Some(began.elapsed());
         state.init_error = done
             .as_ref()
             .err()
@@ -169,7 +171,7 @@ fn report(shared: &Shared, phase: &str, took: Duration, failure: Option<&Failure
         "initializationType": shared.config.initialization_type(),
         "phase": phase,
         "status": if failure.is_none() { "success" } else { "error" },
-        "metrics": {"durationMs": (took.as_secs_f64() * 1e6).round() / 1e3},
+        "metrics": {"durationMs": milliseconds(took)},
     });
     if let Some(failure) = failure {
         record["errorType"] = json!(failure.error_type);

@@ -5,15 +5,13 @@ use super::{
     state::{Failure, Shared, State, Work},
 };
 use crate::{
-    clock::{Moment, unix_ms},
+    clock::{Moment, iso8601, unix_ms},
     ids,
     timeline::Event,
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 /// What belongs to one invocation on its way.
@@ -26,6 +24,8 @@ pub(super) struct Running {
     pub(super) started: Instant,
     pub(super) deadline: Instant,
     pub(super) answer: Option<oneshot::Sender<Invocation>>,
+    /// Milliseconds until the answer was posted, and its bytes.
+    pub(super) posted: Option<(f64, usize)>,
 }
 
 /// Takes an invocation to its end; gives the caller its answer on the way.
@@ -59,6 +59,7 @@ pub(super) async fn drive(shared: Arc<Shared>, call: Call, answer: oneshot::Send
         began,
         started,
         answer: Some(answer),
+        posted: None,
     };
     shared.record(Event::InvocationBegan {
         request_id: request_id.clone(),
@@ -137,6 +138,8 @@ impl Running {
             .step(|state| state.runtime.given.get(&id).cloned().flatten())
             .await?;
         let ok = matches!(outcome, Outcome::Answered(_));
+        let produced = outcome.response().map_or(0, Bytes::len);
+        self.posted = Some((self.elapsed_ms(), produced));
         self.reply(outcome);
         if delivery == Delivery::ExtensionAfterResponse {
             self.tell_extensions();
@@ -250,11 +253,15 @@ impl Running {
 
     fn report_done(&self, status: &str, error_type: Option<&str>) {
         let took = self.elapsed_ms();
-        let start = crate::clock::iso8601(SystemTime::now() - Duration::from_secs_f64(took / 1e3));
+        let (latency, produced) = self.posted.unwrap_or((took, 0));
+        let at = |ms: f64| iso8601(self.began.wall + Duration::from_secs_f64(ms / 1e3));
         let mut record = json!({
             "status": status,
-            "metrics": {"durationMs": took, "producedBytes": 0},
-            "spans": [{"name": "responseLatency", "start": start, "durationMs": took}],
+            "metrics": {"durationMs": took, "producedBytes": produced},
+            "spans": [
+                {"name": "responseLatency", "start": at(0.0), "durationMs": latency},
+                {"name": "runtimeOverhead", "start": at(latency), "durationMs": ((took - latency) * 1e3).round() / 1e3},
+            ],
         });
         if let Some(error_type) = error_type {
             record["errorType"] = json!(error_type);
@@ -264,10 +271,15 @@ impl Running {
 
     fn report(&self, status: &str) {
         let took = self.elapsed_ms();
-        let metrics = json!({
+        let memory = self.shared.config.memory_mb;
+        let mut metrics = json!({
             "durationMs": took, "billedDurationMs": took.ceil(),
-            "memorySizeMB": self.shared.config.memory_mb, "maxMemoryUsedMB": self.shared.config.memory_mb / 2,
+            "memorySizeMB": memory, "maxMemoryUsedMB": memory / 2,
         });
+        // The first report after an init tells how long that was.
+        if let Some(init) = self.shared.lock().init_took.take() {
+            metrics["initDurationMs"] = json!(milliseconds(init));
+        }
         self.emit(
             "platform.report",
             json!({"status": status, "metrics": metrics}),
@@ -284,8 +296,13 @@ impl Running {
     }
 
     pub(super) fn elapsed_ms(&self) -> f64 {
-        (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
+        milliseconds(self.started.elapsed())
     }
+}
+
+/// Milliseconds with three decimals, as telemetry writes them.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn tracing(header: &str) -> Value {

@@ -48,6 +48,8 @@ pub(super) struct State {
     /// Shut down, or a Managed Instances environment that lost a process: for good.
     pub(super) ended: bool,
     pub(super) init_error: Option<String>,
+    /// For the report of the next invocation.
+    pub(super) init_took: Option<Duration>,
     pub(super) runtime: Runtime,
     pub(super) extensions: Vec<Extension>,
     pub(super) logs: Vec<LogLine>,
