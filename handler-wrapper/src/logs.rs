@@ -14,7 +14,8 @@
 //! # Which lines
 //!
 //! `AWS_LAMBDA_LOG_LEVEL` is the lowest level that is written (Lambda itself would drop what is
-//! below it), `RUST_LOG` names levels per target within that; without both it is INFO.
+//! below it), `RUST_LOG` names levels per target within that; without both it is INFO, and WARN
+//! for the crates below a function (`opentelemetry`, `lambda_runtime`, `hyper`, the AWS SDK).
 //! `AWS_LAMBDA_LOG_FORMAT=Text`, Lambda's default, asks for words and `key=value` pairs, `JSON` for
 //! objects; outside Lambda, where it is not set, they are objects.
 //!
@@ -119,7 +120,9 @@ impl Telemetry {
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     {
         let Settings { format, lines, .. } = self.log_settings();
-        fmt::layer().event_format(Lines::new(format)).with_filter(lines)
+        fmt::layer()
+            .event_format(Lines::new(format))
+            .with_filter(lines)
     }
 
     /// Installs the ready subscriber, unless the process has one.
@@ -129,7 +132,8 @@ impl Telemetry {
         }
         let layers = self.layers().and_then(self.log_layer());
         // Somebody may have been quicker; then theirs stays.
-        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
+        let _ =
+            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layers));
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Recorded through OpenTelemetry's meter API, also where the span is not sampled. The feature
 //! `metrics` switches it on; without it nothing here does anything.
+#![expect(
+    clippy::ptr_arg,
+    reason = "cloned into attributes, which copies nothing when the name is static"
+)]
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

@@ -150,9 +150,9 @@ impl Line {
             name
         };
         if is_text {
-            self.text(key, value)
+            self.text(key, value);
         } else {
-            self.raw(key, value)
+            self.raw(key, value);
         }
     }
 

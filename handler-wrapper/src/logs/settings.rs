@@ -5,6 +5,20 @@ use tracing_subscriber::filter::Targets;
 
 use super::LineFormat;
 
+/// Targets of the crates below a function, which say at INFO what only their authors want to know,
+/// such as that the tracer provider was set. Prefixes.
+const BELOW: [&str; 9] = [
+    "opentelemetry",
+    "lambda_runtime",
+    "aws_config",
+    "aws_runtime",
+    "aws_sdk_",
+    "aws_smithy_",
+    "hyper::",
+    "hyper_util::",
+    "rustls::",
+];
+
 /// What the environment says about logs.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -21,7 +35,11 @@ impl Settings {
         let named = rust_log.map(targets);
         let is_text = format.is_some_and(|format| format.trim().eq_ignore_ascii_case("text"));
         Self {
-            format: if is_text { LineFormat::Text } else { LineFormat::Json },
+            format: if is_text {
+                LineFormat::Text
+            } else {
+                LineFormat::Json
+            },
             lines: lines(level.and_then(lambda_level), named.clone()),
             // Logging less must not tear holes into traces.
             spans: named.unwrap_or_default().with_default(LevelFilter::INFO),
@@ -32,7 +50,16 @@ impl Settings {
 /// What `RUST_LOG` names, at most as detailed as `lowest` allows.
 fn lines(lowest: Option<LevelFilter>, named: Option<Targets>) -> Targets {
     let Some(named) = named else {
-        return Targets::new().with_default(lowest.unwrap_or(LevelFilter::INFO));
+        let level = lowest.unwrap_or(LevelFilter::INFO);
+        // Who asks for DEBUG asks for everything.
+        let below = if level > LevelFilter::INFO {
+            level
+        } else {
+            level.min(LevelFilter::WARN)
+        };
+        return Targets::new()
+            .with_targets(BELOW.map(|target| (target, below)))
+            .with_default(level);
     };
     let lowest = lowest.unwrap_or(LevelFilter::TRACE);
     // As everywhere with `RUST_LOG`: what it does not name logs errors only.
@@ -48,7 +75,11 @@ fn lines(lowest: Option<LevelFilter>, named: Option<Targets>) -> Targets {
 /// than this one and are passed over.
 fn targets(rust_log: &str) -> Targets {
     let readable = |directive: &&str| directive.parse::<Targets>().is_ok();
-    let directives: Vec<&str> = rust_log.split(',').map(str::trim).filter(readable).collect();
+    let directives: Vec<&str> = rust_log
+        .split(',')
+        .map(str::trim)
+        .filter(readable)
+        .collect();
     directives.join(",").parse().unwrap_or_default()
 }
 
@@ -68,7 +99,11 @@ mod tests {
 
     fn settings(level: &str, rust_log: &str) -> Settings {
         let set = |text: &'static str| Some(text).filter(|text| !text.is_empty());
-        Settings::new(set(level.to_owned().leak()), None, set(rust_log.to_owned().leak()))
+        Settings::new(
+            set(level.to_owned().leak()),
+            None,
+            set(rust_log.to_owned().leak()),
+        )
     }
 
     #[test]
@@ -82,16 +117,73 @@ mod tests {
             ("", "debug", Some(Level::DEBUG), Some(Level::DEBUG)),
             ("", "mine=trace", Some(Level::TRACE), Some(Level::ERROR)),
             ("", "warn,mine=trace", Some(Level::TRACE), Some(Level::WARN)),
-            ("INFO", "warn,mine=trace", Some(Level::INFO), Some(Level::WARN)),
+            (
+                "INFO",
+                "warn,mine=trace",
+                Some(Level::INFO),
+                Some(Level::WARN),
+            ),
             ("", "info,mine=off", None, Some(Level::INFO)),
-            ("", "info,[span{field=1}]=trace,mine=debug", Some(Level::DEBUG), Some(Level::INFO)),
+            (
+                "",
+                "info,[span{field=1}]=trace,mine=debug",
+                Some(Level::DEBUG),
+                Some(Level::INFO),
+            ),
         ] {
             let lines = settings(level, rust_log).lines;
             let most = |target: &str| {
-                let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
-                levels.into_iter().find(|level| lines.would_enable(target, level))
+                let levels = [
+                    Level::TRACE,
+                    Level::DEBUG,
+                    Level::INFO,
+                    Level::WARN,
+                    Level::ERROR,
+                ];
+                levels
+                    .into_iter()
+                    .find(|level| lines.would_enable(target, level))
             };
-            assert_eq!((most("mine"), most("others")), (of_mine, of_others), "{level:?} {rust_log:?}");
+            assert_eq!(
+                (most("mine"), most("others")),
+                (of_mine, of_others),
+                "{level:?} {rust_log:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn crates_below_the_function_say_what_went_wrong_and_no_more() {
+        for (level, rust_log, expected) in [
+            ("", "", LevelFilter::WARN),
+            ("INFO", "", LevelFilter::WARN),
+            ("ERROR", "", LevelFilter::ERROR),
+            ("DEBUG", "", LevelFilter::DEBUG),
+            ("", "info", LevelFilter::INFO),
+            ("", "error,opentelemetry=debug", LevelFilter::DEBUG),
+        ] {
+            let lines = settings(level, rust_log).lines;
+            let most = [
+                Level::TRACE,
+                Level::DEBUG,
+                Level::INFO,
+                Level::WARN,
+                Level::ERROR,
+            ]
+            .into_iter()
+            .find(|level| lines.would_enable("opentelemetry_sdk", level));
+            assert_eq!(
+                most.map(LevelFilter::from_level),
+                Some(expected),
+                "{level:?} {rust_log:?}"
+            );
+        }
+        let lines = settings("", "").lines;
+        for target in ["hyperion", "aws_orders", "lambda_handler"] {
+            assert!(
+                lines.would_enable(target, &Level::INFO),
+                "{target} is the user's own"
+            );
         }
     }
 
@@ -99,11 +191,25 @@ mod tests {
     fn spans_do_not_become_fewer_with_the_lines() {
         for (level, rust_log) in [("ERROR", ""), ("", "error"), ("", "mine=error")] {
             let spans = settings(level, rust_log).spans;
-            assert!(spans.would_enable("others", &Level::INFO), "{level:?} {rust_log:?}");
-            assert!(!spans.would_enable("others", &Level::DEBUG), "{level:?} {rust_log:?}");
+            assert!(
+                spans.would_enable("others", &Level::INFO),
+                "{level:?} {rust_log:?}"
+            );
+            assert!(
+                !spans.would_enable("others", &Level::DEBUG),
+                "{level:?} {rust_log:?}"
+            );
         }
-        assert!(settings("", "mine=debug").spans.would_enable("mine", &Level::DEBUG));
-        assert!(!settings("", "mine=off").spans.would_enable("mine", &Level::ERROR));
+        assert!(
+            settings("", "mine=debug")
+                .spans
+                .would_enable("mine", &Level::DEBUG)
+        );
+        assert!(
+            !settings("", "mine=off")
+                .spans
+                .would_enable("mine", &Level::ERROR)
+        );
     }
 
     #[test]
@@ -115,7 +221,11 @@ mod tests {
             (Some("TEXT "), LineFormat::Text),
             (Some("xml"), LineFormat::Json),
         ] {
-            assert_eq!(Settings::new(None, value, None).format, expected, "{value:?}");
+            assert_eq!(
+                Settings::new(None, value, None).format,
+                expected,
+                "{value:?}"
+            );
         }
     }
 }

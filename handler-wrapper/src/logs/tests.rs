@@ -62,7 +62,7 @@ fn a_json_line_carries_the_ids_of_its_record() {
                 ratio = f64::NAN,
                 name = "a \"b\"\nc",
                 "hello"
-            )
+            );
         });
     });
     let line: Value = serde_json::from_str(&text).unwrap();
@@ -102,7 +102,7 @@ fn without_a_span_there_are_no_ids() {
 #[test]
 fn a_text_line_stays_one_line() {
     let text = logged(LineFormat::Text, || {
-        in_record(|| tracing::info!(id = 7, "two\nlines"))
+        in_record(|| tracing::info!(id = 7, "two\nlines"));
     });
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(
