@@ -12,6 +12,14 @@ use opentelemetry::Context;
 #[derive(Clone, Debug)]
 pub(crate) struct InvocationHeader(pub(crate) Arc<str>);
 
+/// Puts the invocation's header into a context.
+pub(crate) fn carry(context: Context, trace_header: Option<&str>) -> Context {
+    match trace_header.filter(|header| !header.is_empty()) {
+        Some(header) => context.with_value(InvocationHeader(header.into())),
+        None => context,
+    }
+}
+
 /// Where the program is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Invocation {

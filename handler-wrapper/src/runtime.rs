@@ -233,6 +233,8 @@ where
         let context = Context::current()
             .with_value(Driven(telemetry.clone()))
             .with_value(fields);
+        #[cfg(feature = "producer")]
+        let context = crate::lineage::carry(context, invocation.context.xray_trace_id.as_deref());
         // The inner service posts the response; it is done when Lambda has it.
         let answering = {
             let _guard = context.clone().attach();

@@ -98,6 +98,8 @@ where
         request_id,
         message_id: None,
     });
+    #[cfg(feature = "producer")]
+    let ambient = crate::lineage::carry(ambient, context.xray_trace_id.as_deref());
     let result = process_batch(
         process, options, payload, ambient, &telemetry, deadline, policy,
     )
