@@ -3,6 +3,7 @@
 //!
 //! Each subscriber also sees the span that `lambda_runtime::run` puts around an invocation, which
 //! is not the parent of anything of ours.
+#![allow(clippy::unwrap_used)] // a test
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -8,6 +8,7 @@
 //!
 //! The cases are compiled against the library that this test was built with. `trybuild` would check all
 //! dependencies once more in a folder of its own, which takes minutes on a small machine.
+#![allow(clippy::unwrap_used)] // a test
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

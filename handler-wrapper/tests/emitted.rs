@@ -1,5 +1,6 @@
 //! Nothing is emitted that `docs/telemetry/emitted.txt` does not name, nothing is named there that is not emitted,
 //! and our own names are those of our registry.
+#![allow(clippy::unwrap_used)] // a test
 #![cfg(all(feature = "metrics", feature = "producer"))]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
 //! Metrics of a consumer, as an OTLP endpoint gets them.
+#![allow(clippy::unwrap_used)] // a test
 #![cfg(feature = "metrics")]
 
 use std::collections::BTreeMap;
