@@ -13,14 +13,12 @@ use lambda_emulator::{
 };
 use serde_json::Value;
 
-/// `THROUGHLINE_FLUSH_TIMEOUT` of these tests.
-const BUDGET: Duration = Duration::from_millis(600);
-/// The longest that a flush may hold, with what a loaded machine may add: three times the bound.
-const BUDGET_SEEN: Duration = Duration::from_millis(1800);
+/// The longest that a flush of 600 ms may hold on a loaded machine.
+const BUDGET_SEEN: Duration = Duration::from_millis(4000);
 /// The function's timeout; without an end signal `/next` is held until 500 ms before it.
-const TIMEOUT: Duration = Duration::from_secs(6);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any flush, shorter than a hold for an end signal that never comes.
-const HELD_FOR_A_SIGNAL: Duration = Duration::from_millis(4000);
+const HELD_FOR_A_SIGNAL: Duration = Duration::from_millis(7000);
 
 const SPANS: &str = r#"{"spans":3}"#;
 const EXTENSION: &str = "throughline-extension";
@@ -324,15 +322,16 @@ async fn an_upstream_that_answers_503_for_ever_costs_nothing_and_loses_nothing()
 async fn an_upstream_that_hangs_costs_one_budget_twice_and_loses_nothing() {
     let (timeline, sink) = start().await;
     sink.set_default(SinkAnswer::Hang);
-    let sandbox = builder(&timeline, &sink).start().await.unwrap();
+    let builder = builder(&timeline, &sink).extension_env("THROUGHLINE_FLUSH_TIMEOUT", "3s");
+    let sandbox = builder.start().await.unwrap();
     let mut budgets = 0;
     for _ in 0..8 {
         let invocation = invoke(&sandbox, SPANS).await;
         let held = held(&sandbox, &invocation);
-        assert!(held < BUDGET_SEEN, "{held:?}\n{}", timeline.to_text());
-        budgets += usize::from(held >= BUDGET.mul_f64(0.9));
+        assert!(held < HELD_FOR_A_SIGNAL, "{held:?}\n{}", timeline.to_text());
+        budgets += usize::from(held >= Duration::from_millis(2900));
     }
-    assert!(budgets <= 2, "{budgets} budgets\n{}", timeline.to_text());
+    assert_eq!(budgets, 2, "{}", timeline.to_text());
     sink.set_default(SinkAnswer::Ok);
     shut_down(&sandbox).await;
     assert_nothing_lost(&sandbox, &sink, 24);
@@ -413,17 +412,13 @@ async fn shutdown_with_a_hanging_upstream_ends_in_time_and_says_what_was_lost() 
     let (timeline, sink) = start().await;
     sink.set_default(SinkAnswer::Hang);
     let sandbox = builder(&timeline, &sink).start().await.unwrap();
-    invoke(&sandbox, SPANS).await;
+    for _ in 0..3 {
+        invoke(&sandbox, SPANS).await;
+    }
     shut_down(&sandbox).await;
     let ledger = ledger(&sandbox);
-    assert_eq!(
-        (
-            spans(&ledger, "dropped/shutdown"),
-            spans(&ledger, "received")
-        ),
-        (3, 3),
-        "{ledger}"
-    );
+    assert_eq!(spans(&ledger, "dropped/shutdown"), 9, "{ledger}");
+    assert_eq!(spans(&ledger, "received"), 9, "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -491,7 +486,7 @@ async fn managed_instances_flush_by_age_without_invoke_events() {
     let arrived = sink
         .wait_until(
             |sink| sink.unique_spans().len() == 18,
-            Duration::from_secs(20),
+            Duration::from_secs(60),
         )
         .await;
     // Both workers of the function number their invocations from 0, so that some spans have the same ids.

@@ -85,10 +85,7 @@ async fn a_dead_backend_costs_nothing_and_is_said_once() {
             let held = sandbox
                 .post_runtime_extensions(&invocation.request_id)
                 .unwrap_or_default();
-            assert!(
-                held < Duration::from_millis(1800),
-                "{endpoint} held {held:?}"
-            );
+            assert!(held < Duration::from_secs(4), "{endpoint} held {held:?}");
         }
         shut_down(&sandbox).await;
         let ledger = ledger(&sandbox);
@@ -369,7 +366,7 @@ fn exchange(port: u16, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(request).unwrap();
     stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     let mut answer = Vec::new();
     let mut piece = [0; 4096];

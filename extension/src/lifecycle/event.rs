@@ -87,7 +87,7 @@ pub enum Event {
     Exported([Option<Result<(), Failure>>; 3]),
     /// A probe is over.
     Probed(Signal, Result<(), Failure>),
-    /// [`Lifecycle::wake_at`] has come.
+    /// [`wake_at`](super::Lifecycle::wake_at) has come.
     Tick,
 }
 
