@@ -13,4 +13,6 @@ mod p3_bounded;
 mod p4_ledger;
 mod p5_never_breaks;
 mod p6_answers;
+mod p8_any_client;
 mod second_opinion;
+mod upstream_tls;
