@@ -41,10 +41,10 @@ fn main() -> ExitCode {
     };
     match command {
         "test" => checks::main(rest),
-        "demo" => demo::main("xtask-demo", rest),
+        "demo" => demo::demo(rest),
         "aws-check" => aws_check::run(rest),
         "package" => package::main(rest),
-        "bench" => demo::main("xtask-bench", rest),
+        "bench" => demo::bench(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use self::build::Arch;
+pub(crate) use self::build::Arch;
 use crate::USAGE;
 use crate::flags::Flags;
 use crate::workspace::Workspace;
@@ -37,10 +37,23 @@ The build for the other processor needs a C compiler for it: the one that
 #[derive(Debug)]
 pub(crate) struct Layer {
     arch: Arch,
+    binary: PathBuf,
     binary_bytes: u64,
     zip: PathBuf,
     zip_bytes: u64,
     sum: String,
+}
+
+impl Layer {
+    /// The unpacked extension.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The packed layer.
+    pub(crate) fn zip(&self) -> &Path {
+        &self.zip
+    }
 }
 
 /// Reads the command line and packs.
@@ -126,6 +139,7 @@ pub(crate) fn pack(workspace: &Workspace, arch: Arch) -> Result<Layer, String> {
     std::fs::write(&sums, format!("{sum}  {name}\n")).map_err(|error| file(&sums, error))?;
     Ok(Layer {
         arch,
+        binary,
         binary_bytes: bytes.len() as u64,
         zip,
         zip_bytes: packed.len() as u64,

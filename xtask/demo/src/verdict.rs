@@ -142,7 +142,7 @@ fn fates(spans: &[ReceivedSpan], expected: &Expected<'_>) -> Vec<String> {
 }
 
 /// Spans whose acknowledgement was not written down before the first freeze after their end.
-fn late(spans: &[ReceivedSpan], entries: &[Entry]) -> Vec<String> {
+pub fn late(spans: &[ReceivedSpan], entries: &[Entry]) -> Vec<String> {
     spans
         .iter()
         .filter_map(|span| late_by(span, entries))

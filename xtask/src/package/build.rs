@@ -18,6 +18,15 @@ impl Arch {
     /// Both.
     pub(crate) const ALL: [Self; 2] = [Self::X86_64, Self::Arm64];
 
+    /// The one this program runs on.
+    pub(crate) fn this_machine() -> Self {
+        if Self::Arm64.is_this_machine() {
+            Self::Arm64
+        } else {
+            Self::X86_64
+        }
+    }
+
     /// As Lambda writes it.
     pub(crate) fn name(self) -> &'static str {
         match self {
