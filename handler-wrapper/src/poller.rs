@@ -24,7 +24,7 @@
 //!
 //! With the feature `metrics` every processed message is in `messaging.process.duration`.
 //!
-//! Which context is continued is decided as in Lambda: see [`parent`](crate::parent).
+//! Which context is continued is decided as in Lambda: see [`crate::parent`].
 
 mod attributes;
 mod message;
