@@ -50,7 +50,7 @@ pub(crate) struct Processing {
 
 impl Instruments {
     /// Instruments of this meter.
-    #[cfg(any(test, feature = "metrics"))]
+    #[cfg(feature = "metrics")]
     pub(crate) fn of(meter: &Meter) -> Self {
         Self(Some(Arc::new(OnceLock::from(Made::new(meter)))))
     }
