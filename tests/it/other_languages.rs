@@ -1,7 +1,7 @@
 //! P8: any OTLP client can use the layer, here the examples in Python and Node with the stock SDKs.
 //!
-//! The examples run as they are; Lambda's managed runtimes are stood in for by the two small
-//! `bootstrap` files beside this one.
+//! The examples run as they are, but for their limits of time, which a loaded machine would break.
+//! Lambda's managed runtimes are stood in for by the two small `bootstrap` files beside this one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -252,6 +252,36 @@ impl Language {
     }
 }
 
+/// The same text with limits that are 50 ms and 1 s in earnest raised to 30 s.
+fn patient(text: &str) -> String {
+    [
+        ("timeout=0.05", "timeout=30"),
+        ("timeout=1)", "timeout=30)"),
+        ("timeout_millis=1000", "timeout_millis=30000"),
+        ("timeout: 50 ", "timeout: 30000 "),
+        ("timeoutMillis: 1000", "timeoutMillis: 30000"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (limit, patience)| {
+        text.replace(limit, patience)
+    })
+}
+
+#[test]
+fn the_limits_of_the_examples_are_found() {
+    for (file, limits) in [
+        ("python/throughline.py", 1),
+        ("python/handler.py", 2),
+        ("node/throughline.mjs", 1),
+        ("node/handler.mjs", 1),
+    ] {
+        let text = std::fs::read_to_string(workspace().join("examples").join(file)).unwrap();
+        let patient = patient(&text);
+        let raised = |text: &str| text.matches("=30").count() + text.matches(": 30").count();
+        assert_eq!(raised(&patient) - raised(&text), limits, "{file}");
+    }
+}
+
 /// A program on the path, since a sandbox's processes have a path of their own.
 fn found(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -281,7 +311,8 @@ impl Copy {
                 .extension()
                 .is_some_and(|kind| kind == "py" || kind == "mjs")
             {
-                std::fs::copy(&file, copy.folder.join(file.file_name().unwrap())).unwrap();
+                let text = patient(&std::fs::read_to_string(&file).unwrap());
+                std::fs::write(copy.folder.join(file.file_name().unwrap()), text).unwrap();
             }
         }
         if matches!(language, Language::Node) {
@@ -299,7 +330,7 @@ impl Copy {
             Language::Node => "throughline.mjs",
         });
         assert!(path.is_file(), "{} has moved", path.display());
-        std::fs::write(path, lines).unwrap();
+        std::fs::write(path, patient(lines)).unwrap();
     }
 }
 
