@@ -4,6 +4,7 @@
 
 mod report;
 mod start;
+mod survive;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,12 +78,13 @@ pub async fn run(config: Config, mistakes: &[Mistake]) -> ExitCode {
     }
     // A subscription is possible between registering and the first request for an event only.
     let subscribed = start::subscribe(&config, &runtime_api, &registered, events_in).await;
+    let spare = Events::new(runtime_api.clone(), registered.extension_id.clone());
     let mut session = Session::new(&config, buffer, intake, &registered, runtime_api);
     session.on(Event::Subscribed {
         accepted: subscribed,
     });
     session.act(Action::Next);
-    session.drive(events).await;
+    survive::outlive(async move { session.drive(events).await }, spare).await;
     ExitCode::SUCCESS
 }
 
