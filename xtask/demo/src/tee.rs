@@ -57,13 +57,32 @@ async fn pass_on(sink: OtlpSink, endpoint: String, mut stop: watch::Receiver<boo
             }
         }
         if ending {
-            return findings;
+            return counted(findings);
         }
         tokio::select! {
             _ = stop.changed() => {}
             _ = sink.wait_for_requests(done + 1, Duration::from_secs(3600)) => {}
         }
     }
+}
+
+/// The same thing told many times is told once, with how often it was.
+fn counted(findings: Vec<String>) -> Vec<String> {
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for finding in findings {
+        match told.iter_mut().find(|(known, _)| *known == finding) {
+            Some((_, times)) => *times += 1,
+            None => told.push((finding, 1)),
+        }
+    }
+    let line = |(finding, times)| {
+        if times == 1 {
+            finding
+        } else {
+            format!("{finding}, {times} times")
+        }
+    };
+    told.into_iter().map(line).collect()
 }
 
 async fn send(endpoint: &str, received: &ReceivedRequest) -> Result<(), String> {
