@@ -194,7 +194,7 @@ impl Upstream {
     /// its connection is closed.
     /// Headers that cannot be read mean that nothing is sent, which is [`Outcome::Unreachable`]:
     /// without its credentials the request would only be refused.
-    /// A request that fails on a connection that was used before, without an answer,
+    /// A request that fails on a connection that was idle, without an answer,
     /// is sent once more on a new one.
     pub async fn send(&self, signal: Signal, chunks: Vec<Bytes>) -> Outcome {
         let Some(destination) = &self.settings.destinations[signal.index()] else {

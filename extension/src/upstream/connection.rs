@@ -26,8 +26,6 @@ pub(super) struct Connection {
     sender: Sender,
     driver: Driver,
     last_use: SystemTime,
-    /// Whether a request has been answered on it.
-    pub(super) used: bool,
 }
 
 enum Sender {
@@ -70,7 +68,6 @@ impl Connection {
             sender,
             driver,
             last_use: SystemTime::now(),
-            used: false,
         })
     }
 
@@ -119,7 +116,6 @@ impl Connection {
         };
         let answer = self.driver.beside(exchange).await;
         self.last_use = SystemTime::now();
-        self.used = true;
         answer
     }
 }

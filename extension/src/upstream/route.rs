@@ -62,10 +62,10 @@ impl Route {
             && destination.tls == self.tls
     }
 
-    /// Leaves at least one connection that was used or opened lately.
+    /// Leaves at least one connection that was used or opened lately, and none that was not.
     pub(super) async fn warm(&self) -> Result<(), String> {
-        let fresh = self.take_idle(IDLE_AGE_MAX).await;
-        let connection = match fresh {
+        self.lock().retain(|idle| !idle.is_older_than(IDLE_AGE_MAX));
+        let connection = match self.take_idle().await {
             Some(connection) => connection,
             None => self.connect().await?,
         };
@@ -93,7 +93,7 @@ impl Route {
         Ok(())
     }
 
-    /// Sends a request on an idle connection or a new one.
+    /// Sends a request on an idle connection or a new one, and once more on a new one when an idle one was dead.
     ///
     /// # Errors
     /// Outer: nothing was sent. Inner: something may have arrived, but no answer came.
@@ -101,14 +101,11 @@ impl Route {
         &self,
         prepared: &Prepared,
     ) -> Result<Result<Answer, String>, String> {
-        if let Some(mut connection) = self.take_idle(Duration::MAX).await {
+        if let Some(mut connection) = self.take_idle().await {
             // An upstream that went away without a word is noticed only by writing to it.
             // At-least-once delivery allows to send again what may have arrived.
-            let used = connection.used;
-            match connection.exchange(prepared.request()).await {
-                Ok(answer) => return Ok(Ok(self.finish(connection, answer))),
-                Err(error) if !used => return self.failed(&error),
-                Err(_) => {}
+            if let Ok(answer) = connection.exchange(prepared.request()).await {
+                return Ok(Ok(self.finish(connection, answer)));
             }
         }
         let mut connection = self.connect().await?;
@@ -178,10 +175,10 @@ impl Route {
     }
 
     /// The idle connection that was used last and is still open; the others are dropped when they are not.
-    async fn take_idle(&self, age_max: Duration) -> Option<Connection> {
+    async fn take_idle(&self) -> Option<Connection> {
         loop {
             let mut connection = self.lock().pop()?;
-            if !connection.is_older_than(age_max) && connection.is_ready().await {
+            if connection.is_ready().await {
                 return Some(connection);
             }
         }

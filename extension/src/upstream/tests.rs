@@ -357,6 +357,36 @@ async fn a_closed_port_is_unreachable() {
     ));
 }
 
+#[tokio::test]
+async fn a_connection_that_was_opened_ahead_may_be_dead_too() {
+    let (url, mut requests) = serve(vec![Act::Reset, Act::Answer(OK)]).await;
+    let upstream = traces_to(destination(&url));
+    upstream.warm(Signal::Traces).await;
+    assert_eq!(upstream.send(Signal::Traces, chunks()).await, accepted());
+    assert_eq!(requests.recv().await.unwrap().connection, 0);
+    assert_eq!(requests.recv().await.unwrap().connection, 1);
+}
+
+#[tokio::test]
+async fn without_its_headers_nothing_is_sent() {
+    let (url, mut requests) = serve(vec![]).await;
+    let upstream = Upstream::new(UpstreamSettings {
+        destinations: [Some(destination(&url)), None, None],
+        headers_file: Some("/nowhere/at/all".into()),
+        ..UpstreamSettings::default()
+    });
+    upstream.warm(Signal::Traces).await;
+    let outcome = upstream.send(Signal::Traces, chunks()).await;
+    let Outcome::Unreachable { why } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        why.starts_with("THROUGHLINE_HEADERS_FILE: /nowhere/at/all"),
+        "{why}"
+    );
+    assert!(requests.try_recv().is_err());
+}
+
 #[test]
 fn settings_show_no_secrets() {
     let shown = format!("{:?}", traces_to(destination("http://h/")));
