@@ -12,6 +12,7 @@ mod outbox;
 #[cfg(feature = "metrics")]
 mod points;
 mod route;
+mod target;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,12 +25,12 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
-pub(crate) use client::Target;
 pub(crate) use extension::{Extension, Presence};
 use outbox::Outbox;
 #[cfg(feature = "metrics")]
 pub(crate) use points::Points;
 pub(crate) use route::Client;
+pub(crate) use target::Target;
 
 /// How many ended spans are kept; more are dropped and counted.
 const SPANS_MAX: usize = 8_192;

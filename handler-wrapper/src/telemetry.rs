@@ -4,29 +4,24 @@
 
 mod config;
 mod log_settings;
+mod make;
 #[cfg(feature = "metrics")]
 mod metric_settings;
 mod resource;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use lambda_runtime::Error;
 use opentelemetry::InstrumentationScope;
-#[cfg(feature = "metrics")]
-use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{Config, SdkTracer, SdkTracerProvider};
 use tokio::sync::OnceCell;
 
 use crate::consumer_span::SCHEMA_URL;
-#[cfg(feature = "metrics")]
-use crate::export::Points;
-use crate::export::{Buffer, Client, Extension, Pipeline, Presence, SpanCounts, Target};
+use crate::export::{Client, Extension, Pipeline, Presence, SpanCounts, Target};
 use crate::ids::Ids;
 use crate::metrics::Instruments;
-use crate::sampler::DecideDeferred;
 use config::Environment;
 
 /// How long somebody waits for the extension's answer to a call; it answers at once or is not
@@ -35,10 +30,6 @@ const HELLO_LIMIT: Duration = Duration::from_millis(50);
 
 /// How long the answer may take where nobody waits for it.
 const HELLO_LIMIT_BESIDE: Duration = Duration::from_secs(1);
-
-/// How long a span waits at most where it is exported in the background; OpenTelemetry's batch
-/// processors have the same default.
-const BACKGROUND_PERIOD: Duration = Duration::from_secs(5);
 
 static GLOBAL: OnceCell<Telemetry> = OnceCell::const_new();
 
@@ -97,38 +88,6 @@ impl Telemetry {
         Self::from_environment(&Environment::read()).await
     }
 
-    async fn from_environment(environment: &Environment) -> Self {
-        let mut inner = Inner {
-            tracing: None,
-            pipeline: None,
-            extension: extension(environment),
-            flush_limit: environment.flush_limit,
-            decides_deferred: true,
-            partial_batch: environment.partial_batch,
-        };
-        if environment.disabled {
-            inner.extension = Arc::new(Extension::absent());
-            return Self(Arc::new(inner));
-        }
-        inner.extension.greet(HELLO_LIMIT).await;
-        let client = match inner.extension.presence() {
-            Presence::Absent => environment.target().map(Client::new),
-            Presence::Present => Some(Client::to_extension(Arc::clone(&inner.extension), None)),
-            Presence::Unknown => {
-                let otherwise = environment.target();
-                Some(Client::to_extension(
-                    Arc::clone(&inner.extension),
-                    otherwise,
-                ))
-            }
-        };
-        let alone = inner.extension.presence() == Presence::Absent;
-        if let Some(client) = client {
-            inner.start(client, !alone);
-        }
-        Self(Arc::new(inner)).in_background(!environment.in_lambda)
-    }
-
     /// Exports to this OTLP/HTTP endpoint, whatever the environment says about endpoints:
     /// `/v1/traces` is put after its path.
     ///
@@ -149,46 +108,24 @@ impl Telemetry {
     /// ```
     pub fn to_endpoint(url: &str) -> Result<Self, Error> {
         let environment = Environment::read();
-        let mut inner = Inner {
-            tracing: None,
-            pipeline: None,
-            extension: Arc::new(Extension::absent()),
-            flush_limit: environment.flush_limit,
-            decides_deferred: true,
-            partial_batch: environment.partial_batch,
-        };
+        let mut inner = Inner::without_spans(&environment, Extension::absent());
         let target = Target::endpoint(url).map_err(|error| error.to_string())?;
         inner.start(Client::new(target), true);
         Ok(Self(Arc::new(inner)).in_background(!environment.in_lambda))
-    }
-
-    /// Where nobody tells us when the work is done, spans leave every few seconds, and as soon as
-    /// there is a whole request's worth.
-    fn in_background(self, wanted: bool) -> Self {
-        if wanted
-            && self.0.pipeline.is_some()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(background(Arc::downgrade(&self.0)));
-        }
-        self
     }
 
     /// Joins a provider that already exists: its spans are exported the way it was set up, and
     /// [`flush`](Self::flush) is its `force_flush`, away from the task.
     ///
     /// A record whose header left the sampling decision open is only linked, unless the provider's
-    /// sampler is a [`DecideDeferred`] and [`decides_deferred`](Self::decides_deferred) says so.
+    /// sampler is a [`DecideDeferred`](crate::DecideDeferred) and [`decides_deferred`](Self::decides_deferred) says so.
     #[must_use]
     pub fn from_provider(provider: SdkTracerProvider) -> Self {
         let environment = Environment::read();
         Self(Arc::new(Inner {
             tracing: Some(Tracing::new(provider, None)),
-            pipeline: None,
-            extension: extension(&environment),
-            flush_limit: environment.flush_limit,
             decides_deferred: false,
-            partial_batch: environment.partial_batch,
+            ..Inner::without_spans(&environment, make::extension(&environment))
         }))
     }
 
@@ -196,17 +133,13 @@ impl Telemetry {
     #[must_use]
     pub fn disabled() -> Self {
         let environment = Environment::read();
-        Self(Arc::new(Inner {
-            tracing: None,
-            pipeline: None,
-            extension: Arc::new(Extension::absent()),
-            flush_limit: environment.flush_limit,
-            decides_deferred: true,
-            partial_batch: environment.partial_batch,
-        }))
+        Self(Arc::new(Inner::without_spans(
+            &environment,
+            Extension::absent(),
+        )))
     }
 
-    /// Says that the provider's sampler is a [`DecideDeferred`].
+    /// Says that the provider's sampler is a [`DecideDeferred`](crate::DecideDeferred).
     #[must_use]
     pub fn decides_deferred(mut self) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -362,7 +295,9 @@ impl Telemetry {
 
     /// How many links a span keeps.
     pub(crate) fn links_max(&self) -> usize {
-        Config::default().span_limits.max_links_per_span as usize
+        // Reading the defaults makes a whole resource, which is thrown away.
+        static LINKS_MAX: OnceLock<usize> = OnceLock::new();
+        *LINKS_MAX.get_or_init(|| Config::default().span_limits.max_links_per_span as usize)
     }
 
     pub(crate) fn knows_deferred(&self) -> bool {
@@ -389,88 +324,5 @@ impl fmt::Debug for Telemetry {
             .field("enabled", &self.is_enabled())
             .field("counts", &self.counts())
             .finish_non_exhaustive()
-    }
-}
-
-/// Flushes until nobody has the telemetry any more.
-async fn background(telemetry: Weak<Inner>) {
-    while let Some(full) = telemetry
-        .upgrade()
-        .and_then(|t| Some(t.pipeline.as_ref()?.full()))
-    {
-        let _ = tokio::time::timeout(BACKGROUND_PERIOD, full).await;
-        if let Some(inner) = telemetry.upgrade() {
-            Telemetry(inner).flush().await;
-        }
-    }
-}
-
-/// The extension, which can be there only in a sandbox.
-fn extension(environment: &Environment) -> Arc<Extension> {
-    Arc::new(if environment.in_lambda {
-        Extension::on_port(environment.http_port)
-    } else {
-        Extension::absent()
-    })
-}
-
-// === impl Inner ===
-
-impl Inner {
-    fn start(&mut self, client: Client, same_target: bool) {
-        #[cfg(not(feature = "metrics"))]
-        let _ = same_target;
-        let resource = resource::detect();
-        let (buffer, ids) = (Buffer::default(), Ids::new());
-        let Some(pipeline) = Pipeline::new(buffer.clone(), client, &resource) else {
-            config::say("the exporter could not be made; no spans are sent");
-            return;
-        };
-        let provider = SdkTracerProvider::builder()
-            .with_sampler(DecideDeferred::new(Config::default().sampler))
-            .with_id_generator(ids.clone())
-            .with_resource(resource.clone())
-            .with_span_processor(buffer)
-            .build();
-        self.pipeline = Some(pipeline);
-        self.tracing = Some(Tracing::new(provider, Some(ids)));
-        #[cfg(feature = "metrics")]
-        self.start_metrics(resource, same_target);
-    }
-
-    #[cfg(feature = "metrics")]
-    fn start_metrics(&mut self, resource: opentelemetry_sdk::Resource, same_target: bool) {
-        let made = metric_settings::read(same_target).and_then(|settings| {
-            Points::new(
-                resource,
-                settings.temporality,
-                settings.own.map(Client::new),
-            )
-        });
-        let (Some(tracing), Some(pipeline)) = (&mut self.tracing, self.pipeline.take()) else {
-            return;
-        };
-        let Some((points, meters)) = made else {
-            tracing.instruments = Instruments::default();
-            self.pipeline = Some(pipeline);
-            return;
-        };
-        tracing.instruments = Instruments::of(&meters.meter_with_scope(scope()));
-        tracing.meters = Some(meters);
-        self.pipeline = Some(pipeline.with_points(points));
-    }
-}
-
-impl Tracing {
-    fn new(provider: SdkTracerProvider, ids: Option<Ids>) -> Self {
-        let tracer = provider.tracer_with_scope(scope());
-        Self {
-            provider,
-            tracer,
-            ids,
-            instruments: Instruments::of_global(),
-            #[cfg(feature = "metrics")]
-            meters: None,
-        }
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::client::{Peer, SendError, Target};
+use super::client::{Peer, SendError};
 use super::lock;
+use super::target::Target;
 
 /// How many hellos may stay without an answer before whoever listens there is a stranger.
 const UNANSWERED_MAX: u32 = 4;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::client::{Peer, SendError, Target};
+use super::client::{Peer, SendError};
 use super::extension::{Extension, Presence};
 use super::outbox::Parcel;
+use super::target::Target;
 
 /// Sends export requests to the extension as long as it may be there, else straight to an endpoint.
 #[derive(Debug)]
