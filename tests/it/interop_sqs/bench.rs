@@ -22,7 +22,7 @@ pub(super) enum Server {
     /// `local-aws-sqs` from npm; ends with its standard input.
     Theirs {
         url: String,
-        _process: Child,
+        _process: Box<Child>,
         _stdin: ChildStdin,
     },
     /// The one in `tests/emulator`.
@@ -47,7 +47,7 @@ impl Server {
         let port = line.unwrap().expect("local-aws-sqs says its port");
         Self::Theirs {
             url: format!("http://127.0.0.1:{port}"),
-            _process: process,
+            _process: Box::new(process),
             _stdin: stdin,
         }
     }
