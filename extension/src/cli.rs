@@ -91,6 +91,49 @@ pub fn check(config: &Config, mistakes: &[Mistake]) -> String {
     text
 }
 
+/// Files that are named and cannot be read, which the extension itself finds out when it needs them.
+pub fn missing_files(config: &Config) -> Vec<Mistake> {
+    let headers = config
+        .upstream
+        .headers_file
+        .iter()
+        .map(|file| ("THROUGHLINE_HEADERS_FILE", file));
+    let tls = config
+        .upstream
+        .destinations
+        .iter()
+        .flatten()
+        .flat_map(|destination| {
+            let tls = &destination.tls;
+            let files = [
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", &tls.ca),
+                (
+                    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+                    &tls.client_certificate,
+                ),
+                ("OTEL_EXPORTER_OTLP_CLIENT_KEY", &tls.client_key),
+            ];
+            files
+                .into_iter()
+                .filter_map(|(name, file)| Some((name, file.as_ref()?)))
+        });
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    for (variable, file) in headers.chain(tls) {
+        if let Err(error) = std::fs::File::open(file) {
+            let text = format!("names {}, which cannot be read: {error}", file.display());
+            let mistake = Mistake {
+                variable: variable.into(),
+                text,
+            };
+            // The three signals usually share their files.
+            if !mistakes.contains(&mistake) {
+                mistakes.push(mistake);
+            }
+        }
+    }
+    mistakes
+}
+
 fn destination(destination: &Destination) -> String {
     let endpoint = &destination.endpoint;
     let scheme = if endpoint.tls { "https" } else { "http" };
@@ -147,6 +190,32 @@ mod tests {
         assert!(
             text.contains("traces     to https://collector.example/v1/traces"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_mistakes_once() {
+        let variables = Variables::from([
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT".into(),
+                "https://collector.example".into(),
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE".into(),
+                "/nowhere/ca.pem".into(),
+            ),
+            ("THROUGHLINE_HEADERS_FILE".into(), "/nowhere/headers".into()),
+        ]);
+        let (config, mistakes) = config::read(&variables, "x".into());
+        assert_eq!(mistakes, []);
+        let missing = missing_files(&config);
+        let names: Vec<&str> = missing
+            .iter()
+            .map(|mistake| mistake.variable.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            ["THROUGHLINE_HEADERS_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]
         );
     }
 }

@@ -15,7 +15,7 @@ const EXIT_USAGE: u8 = 64;
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a person asked, no Lambda is around
 fn main() -> ExitCode {
-    let (config, mistakes) = config::read(&config::environment(), config::extension_name());
+    let (config, mut mistakes) = config::read(&config::environment(), config::extension_name());
     match std::env::args().nth(1).as_deref() {
         None => start(config, &mistakes),
         Some("--help" | "-h") => {
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("--check") => {
+            mistakes.extend(cli::missing_files(&config));
             print!("{}", cli::check(&config, &mistakes));
             if mistakes.is_empty() {
                 ExitCode::SUCCESS
