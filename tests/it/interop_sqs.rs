@@ -2,6 +2,7 @@
 //! `local-aws-sqs` from npm, boto3 and OpenTelemetry's Python SDK.
 
 mod bench;
+mod front;
 mod redrive;
 mod sending;
 mod worker;
