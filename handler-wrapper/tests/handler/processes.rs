@@ -224,6 +224,55 @@ async fn what_is_set_for_the_extension_or_another_sdk_does_no_harm() {
     sandbox.shutdown("spindown").await;
 }
 
+/// Exports straight to an https endpoint; which spans arrive, and what the function says.
+async fn over_https(trusted: bool) -> (usize, String) {
+    let timeline = Timeline::new();
+    let certificates = lambda_emulator::Certificates::new();
+    let kind = if trusted { "trusted" } else { "stranger" };
+    let folder =
+        std::env::temp_dir().join(format!("throughline-wrapper-{kind}-{}", std::process::id()));
+    certificates.write_to(&folder).unwrap();
+    let sink = OtlpSink::start_tls(&timeline, &certificates, false)
+        .await
+        .unwrap();
+    let mut builder = sandbox(&timeline, "function_run")
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("https://localhost:{}", sink.address().port()),
+        )
+        // A debug build's handshake on a loaded machine may take a second.
+        .env("OTEL_EXPORTER_OTLP_TIMEOUT", "10000");
+    if trusted {
+        let authority = folder.join("authority.pem").display().to_string();
+        builder = builder.env("OTEL_EXPORTER_OTLP_CERTIFICATE", authority);
+    }
+    let sandbox = builder.start().await.unwrap();
+    let invocation = sandbox.invoke(payload([sent_by(1, "")])).await;
+    assert_eq!(
+        answered(&invocation.outcome),
+        json!({"batchItemFailures": []})
+    );
+    sandbox.wait_frozen(&invocation.request_id).await;
+    sandbox.shutdown("spindown").await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    (sink.spans().len(), sandbox.log_text())
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_https_endpoint_gets_spans_when_its_authority_is_trusted() {
+    assert_eq!(over_https(true).await.0, 1);
+    assert_eq!(over_https(false).await.0, 0);
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_https_endpoint_needs_the_feature_and_says_so() {
+    let (spans, log) = over_https(true).await;
+    assert_eq!(spans, 0);
+    assert!(log.contains("needs the feature `tls`"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_runs_into_the_deadline_is_told_before_the_sandbox_is_killed() {
     let timeline = Timeline::new();
@@ -508,6 +557,9 @@ async fn the_extension_is_greeted_once_and_told_when_an_invocation_is_complete()
             let invocation = sandbox.invoke(payload([sent_by(n, "")])).await;
             sandbox.wait_frozen(&invocation.request_id).await;
             expected.push("/v1/traces".to_owned());
+            if cfg!(feature = "metrics") {
+                expected.push("/v1/metrics".to_owned());
+            }
             let id = &invocation.request_id;
             expected.push(format!("/throughline/v1/invocations/{id}/complete"));
         }
