@@ -55,6 +55,8 @@ async fn instrumented_functions_and_log_lines_belong_to_their_record() {
             "{line}"
         );
     }
+    // Deliveries and durations, by the same way: all features are on in binaries for tests.
+    assert!(run.data_points >= 2, "{}", run.story);
     let all = usize::try_from(RECORDS).unwrap() * 3;
     assert_eq!(
         run.spans.len(),

@@ -14,6 +14,8 @@ pub(crate) struct Run {
     pub(crate) outcome: Outcome,
     pub(crate) spans: Vec<ReceivedSpan>,
     pub(crate) log: Vec<Value>,
+    /// How many data points arrived.
+    pub(crate) data_points: usize,
     /// For the message of a failing assertion.
     pub(crate) story: String,
 }
@@ -80,9 +82,10 @@ pub(crate) async fn run(example: &str, records: Vec<Value>, env: &[(&str, &str)]
     let sandbox = builder.start().await.unwrap();
     let invocation = sandbox.invoke(event(records)).await;
     sandbox.wait_frozen(&invocation.request_id).await;
-    // Acknowledged before the freeze; nothing has to be waited for.
-    let spans = sink.spans();
     sandbox.shutdown("spindown").await;
+    // That they are there before the freeze is P2's to show; on a loaded machine a flush may be cut
+    // off at its second, and the rest leaves at the shutdown.
+    let (spans, data_points) = (sink.unique_spans(), sink.data_points());
     let lines = sandbox.logs();
     let log = lines
         .iter()
@@ -93,6 +96,7 @@ pub(crate) async fn run(example: &str, records: Vec<Value>, env: &[(&str, &str)]
         outcome: invocation.outcome,
         spans,
         log,
+        data_points,
         story,
     }
 }
