@@ -78,7 +78,6 @@
 //! - `metrics`: the messaging metrics, sent with the spans.
 //! - `tls`: straight to an `https` endpoint, without the extension.
 
-#[allow(dead_code)]
 mod baggage;
 mod consumer_span;
 mod event;
