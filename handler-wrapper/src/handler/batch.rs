@@ -50,7 +50,9 @@ where
         (None, Some(driven)) => driven.clone(),
         (None, None) => Telemetry::global().await,
     };
-    let flushed_by_us = !driven.is_some_and(|driven| driven.is_same(&telemetry));
+    let flushed_by_us = !driven
+        .as_ref()
+        .is_some_and(|driven| driven.is_same(&telemetry));
     if flushed_by_us {
         telemetry.begin_invocation();
     }
@@ -76,7 +78,12 @@ where
         let limit = telemetry
             .flush_limit(started, deadline)
             .min(FLUSH_BEFORE_ANSWER);
-        telemetry.end_invocation(&context.request_id, limit).await;
+        if driven.is_some() {
+            // Telemetry of the handler's own; the runtime's tells the extension when all is done.
+            telemetry.flush_within(limit).await;
+        } else {
+            telemetry.end_invocation(&context.request_id, limit).await;
+        }
     }
     result
 }
@@ -210,11 +217,12 @@ fn start_batch_span(
     }
     let now = SystemTime::now();
     for work in work.iter_mut().flatten() {
-        work.context = Some(parent::read(&work.record.message, context_options, now));
+        let message = &work.record.message;
+        work.context = spans::without_panics(|| Some(parent::read(message, context_options, now)));
     }
     let records = work
         .iter()
         .flatten()
-        .filter_map(|w| Some((&w.record.message, w.queue.clone(), w.context.as_ref()?)));
+        .map(|w| (&w.record.message, w.queue.clone(), w.context.as_ref()));
     spans::start_batch(telemetry, options, ambient, records)
 }

@@ -61,11 +61,14 @@ where
     } = work;
     let Record { message, defect } = record;
     let options = &invocation.options;
-    let span = invocation.telemetry.is_enabled().then(|| {
+    let span = spans::without_panics(|| {
+        let (telemetry, base) = (&invocation.telemetry, &invocation.base);
+        if !telemetry.is_enabled() {
+            return None;
+        }
         let now = SystemTime::now();
         let context =
             context.unwrap_or_else(|| parent::read(&message, &invocation.context_options, now));
-        let (telemetry, base) = (&invocation.telemetry, &invocation.base);
         spans::start_record(
             telemetry,
             options,
@@ -76,7 +79,7 @@ where
             now,
         )
     });
-    let span = span.flatten().map(Arc::new);
+    let span = span.map(Arc::new);
     if let Some(span) = &span {
         invocation.open.insert(index, span);
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -109,7 +110,16 @@ impl OpenSpans {
     }
 }
 
-/// What a record is processed in when its context has been read.
+/// Does something that calls hooks of the user's, for the sake of a span. Should one of them panic,
+/// there is no span, and the record is processed all the same.
+pub(super) fn without_panics<T>(make: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| {
+        tracing::error!(target: "throughline", "a hook for spans panicked; the span is left out");
+        None
+    })
+}
+
+/// Starts the span of a record; gives it together with the context that the record is processed in.
 pub(super) fn start_record(
     telemetry: &Telemetry,
     options: &Options,
@@ -171,13 +181,19 @@ pub(super) fn start_batch<'a>(
     telemetry: &Telemetry,
     options: &Options,
     ambient: &Context,
-    records: impl Iterator<Item = (&'a SqsMessage, Option<Arc<Queue>>, &'a RecordContext)>,
+    records: impl Iterator<
+        Item = (
+            &'a SqsMessage,
+            Option<Arc<Queue>>,
+            Option<&'a RecordContext>,
+        ),
+    >,
 ) -> Option<OpenSpan> {
     let tracer = telemetry.tracer()?;
     let (mut links, mut queues, mut count) = (Vec::new(), Vec::<Option<Arc<Queue>>>::new(), 0);
     for (message, queue, record) in records {
         count += 1;
-        if let Some(creation) = &record.creation {
+        if let Some(creation) = record.and_then(|record| record.creation.as_ref()) {
             let id = message.message_id.clone();
             links.push((creation.clone(), id, queue.clone()));
         }

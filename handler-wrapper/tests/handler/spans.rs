@@ -415,6 +415,36 @@ async fn hooks_name_spans_and_add_attributes() {
 }
 
 #[tokio::test]
+async fn a_hook_that_panics_costs_the_span_and_not_the_record() {
+    let collector = Collector::new();
+    let careful = |m: &SqsMessage| -> Vec<KeyValue> {
+        let body: u32 = m.body.as_deref().unwrap().parse().unwrap();
+        vec![KeyValue::new("app.body", i64::from(body))]
+    };
+    let handler = traced_sqs_handler(order)
+        .telemetry(&collector.telemetry)
+        .partial_batch()
+        .span_attributes(careful);
+    let batch = [
+        message("a", "1"),
+        message("b", "fine"),
+        message("c", "stock"),
+    ];
+    assert_eq!(call(&handler, event(batch)).await, Ok(vec!["c".to_owned()]));
+    assert_eq!(collector.spans().len(), 1);
+
+    let carrier = ContextOptions::default().with_carrier(|_| panic!("no luck"));
+    let handler = traced_sqs_handler(order)
+        .telemetry(&collector.telemetry)
+        .context(carrier)
+        .relation(Relation::Link);
+    assert_eq!(
+        call(&handler, event([message("a", "fine")])).await,
+        Ok(vec![])
+    );
+}
+
+#[tokio::test]
 async fn the_producers_sampling_decision_is_kept() {
     let collector = Collector::new();
     let handler = traced_sqs_handler(fine).telemetry(&collector.telemetry);
