@@ -40,7 +40,11 @@ fn every_event_of_the_folder_is_kept_whole_or_refused_by_name() {
             .to_string_lossy()
             .into_owned();
         let bytes = fs::read(&path).expect("an event");
-        let event: Value = serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let Ok(event) = serde_json::from_slice::<Value>(&bytes) else {
+            let refused = serde_json::from_slice::<Batch>(&bytes).is_err();
+            assert!(refused, "{name} is not even JSON and was taken");
+            continue;
+        };
         let batch: Result<Batch, _> = serde_json::from_slice(&bytes);
         match (message_ids(&event), batch) {
             (Some(ids), Ok(batch)) => {

@@ -159,3 +159,27 @@ impl Tracing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_flush_ends_before_the_deadline() {
+        let telemetry = Telemetry::disabled();
+        let now = SystemTime::now();
+        let limit = |whole_ms: u64, left_ms: u64| {
+            let deadline = now + Duration::from_millis(left_ms);
+            let started = deadline - Duration::from_millis(whole_ms);
+            telemetry.flush_limit(started, Some(deadline))
+        };
+        assert_eq!(telemetry.flush_limit(now, None), Duration::from_secs(1));
+        assert_eq!(limit(900_000, 600_000), Duration::from_secs(1));
+        // 3 % of a second are reserved, and never more than 100 ms.
+        assert!(limit(1_000, 500) <= Duration::from_millis(470));
+        assert!(limit(60_000, 500) <= Duration::from_millis(400));
+        assert_eq!(limit(1_000, 0), Duration::ZERO);
+    }
+}
