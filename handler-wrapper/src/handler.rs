@@ -46,6 +46,10 @@ pub struct SqsHandler<F, A> {
 /// `process` runs, for `tracing` and for OpenTelemetry's API. A record whose processing returns an
 /// error or panics is a failed record.
 ///
+/// The latter needs `panic = "unwind"`, which is Cargo's default but not that of `cargo lambda build
+/// --release` (and so of `sam build`): write it into the release profile of your `Cargo.toml`. With
+/// `"abort"` a panic ends the function, and all of the batch is delivered again.
+///
 /// # Answers
 ///
 /// By default the answer is for the whole batch: if any record failed, the invocation fails, and

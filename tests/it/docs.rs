@@ -30,9 +30,17 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
-fn every_variable_is_in_the_reference() {
-    let reference = read(&workspace().join("docs/configuration.md"));
-    let documented = variables(&reference, '`');
+fn every_variable_is_in_the_readme_and_in_the_reference() {
+    for page in ["README.md", "docs/configuration.md"] {
+        compare_with_the_code(page);
+    }
+}
+
+fn compare_with_the_code(page: &str) {
+    let documented: BTreeSet<String> = variables(&read(&workspace().join(page)), '`')
+        .iter()
+        .map(|name| of_all_signals(name))
+        .collect();
     let mut read_by_code = BTreeSet::new();
     for crate_ in ["extension/src", "handler-wrapper/src"] {
         for file in files(&workspace().join(crate_), "rs") {
@@ -40,7 +48,7 @@ fn every_variable_is_in_the_reference() {
             if file.file_stem().is_some_and(|name| name != "tests") {
                 let text = read(&file);
                 let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-                read_by_code.extend(variables(code, '"'));
+                read_by_code.extend(variables(code, '"').iter().map(|name| of_all_signals(name)));
             }
         }
     }
@@ -49,18 +57,12 @@ fn every_variable_is_in_the_reference() {
         "{read_by_code:?}"
     );
     let missing: Vec<&String> = read_by_code.difference(&documented).collect();
-    assert!(
-        missing.is_empty(),
-        "not in docs/configuration.md: {missing:?}"
-    );
+    assert!(missing.is_empty(), "not in {page}: {missing:?}");
     let ours = documented
         .iter()
         .filter(|name| name.starts_with("THROUGHLINE_"));
     let invented: Vec<&String> = ours.filter(|name| !read_by_code.contains(*name)).collect();
-    assert!(
-        invented.is_empty(),
-        "only in docs/configuration.md: {invented:?}"
-    );
+    assert!(invented.is_empty(), "only in {page}: {invented:?}");
 }
 
 /// Blocks marked `console`: lines that begin with `$ `, or all lines when none does, are run by `sh` in the
@@ -240,6 +242,19 @@ fn anchors(text: &str) -> Vec<String> {
         anchors.push(anchor.collect());
     }
     anchors
+}
+
+/// `OTEL_EXPORTER_OTLP_TRACES_X` is documented where `OTEL_EXPORTER_OTLP_X` is.
+fn of_all_signals(name: &str) -> String {
+    ["TRACES_", "METRICS_", "LOGS_"]
+        .iter()
+        .find_map(|signal| {
+            let rest = name
+                .strip_prefix("OTEL_EXPORTER_OTLP_")?
+                .strip_prefix(signal)?;
+            (rest != "TEMPORALITY_PREFERENCE").then(|| format!("OTEL_EXPORTER_OTLP_{rest}"))
+        })
+        .unwrap_or_else(|| name.to_owned())
 }
 
 /// The names of OpenTelemetry's and our variables between quotes of this kind.

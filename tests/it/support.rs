@@ -21,13 +21,22 @@ pub fn binary(name: &str) -> PathBuf {
         let folder = binary_folder();
         let target = folder.parent().expect("target/debug has a parent");
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--bins", "--all-features"])
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bins",
+                "--all-features",
+            ])
             .arg("--target-dir")
             .arg(target)
             .current_dir(workspace())
             .status()
             .expect("cargo starts");
-        assert!(built.success(), "cargo build --workspace --bins --all-features failed");
+        assert!(
+            built.success(),
+            "cargo build --workspace --bins --all-features failed"
+        );
         folder
     });
     let path = folder.join(name);
