@@ -293,6 +293,12 @@ impl Telemetry {
         self.0.pipeline.as_ref().map_or(0, Pipeline::waiting)
     }
 
+    /// How many spans an endpoint has answered for, one way or the other.
+    pub(crate) fn settled(&self) -> u64 {
+        self.counts()
+            .map_or(0, |counts| counts.exported + counts.rejected)
+    }
+
     /// How many links a span keeps.
     pub(crate) fn links_max(&self) -> usize {
         // Reading the defaults makes a whole resource, which is thrown away.

@@ -20,8 +20,12 @@ use crate::schedule::Schedule;
 /// a processor that never waits for anything cannot fill the 8,192 that are kept.
 const HOLD_SPANS: usize = 4 * FLUSH_SPANS;
 
-/// How long records may be held back by exports, in the whole invocation.
-const HOLD_MAX: Duration = Duration::from_secs(1);
+/// How long records may be held back while no span is acknowledged.
+const STALL_MAX: Duration = Duration::from_secs(1);
+
+/// How long records may be held back in one invocation, and never for more than a fifth of the time
+/// it has: spans are worth less than the records.
+const HOLD_MAX: Duration = Duration::from_secs(10);
 
 type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -29,6 +33,7 @@ type Flushing = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) struct Clock {
     pub(super) observe_at: Option<Instant>,
     pub(super) stop_at: Option<Instant>,
+    pub(super) hold_max: Duration,
 }
 
 impl Clock {
@@ -45,6 +50,7 @@ impl Clock {
                 .filter(|_| options.observe_deadline)
                 .and_then(|left| at((left / 5).min(Duration::from_secs(1)))),
             stop_at: options.stop_margin.and_then(at),
+            hold_max: left.map_or(HOLD_MAX, |left| HOLD_MAX.min(left / 5)),
         }
     }
 }
@@ -70,7 +76,7 @@ impl<F> Driver<F> {
         let mut running = FuturesUnordered::new();
         let mut flushing: Option<Flushing> = None;
         let mut flush_from = FLUSH_SPANS;
-        let mut held = Hold::default();
+        let mut held = Hold::new(self.clock.hold_max);
         loop {
             let waiting = self.invocation.telemetry.waiting();
             if flushing.is_none() && waiting >= flush_from {
@@ -80,7 +86,8 @@ impl<F> Driver<F> {
             if self.clock.stop_at.is_some_and(|at| Instant::now() >= at) {
                 self.schedule.stop();
             }
-            let hold = held.update(flushing.is_some() && waiting >= HOLD_SPANS);
+            let reason = flushing.is_some() && waiting >= HOLD_SPANS;
+            let hold = held.update(reason, || self.invocation.telemetry.settled());
             while !hold && running.len() < self.width {
                 let Some(work) = self.schedule.next().and_then(|i| self.work[i].take()) else {
                     break;
@@ -121,20 +128,42 @@ impl<F> Driver<F> {
 }
 
 /// Measures how long records have been held back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Hold {
     since: Option<Instant>,
-    spent: Duration,
+    /// In the whole invocation.
+    left: Duration,
+    /// Since the last span that was acknowledged.
+    stalled: Duration,
+    settled: u64,
 }
 
 impl Hold {
-    /// Whether to hold back now, given that there is reason to.
-    fn update(&mut self, reason: bool) -> bool {
+    fn new(limit: Duration) -> Self {
+        Self {
+            since: None,
+            left: limit,
+            stalled: Duration::ZERO,
+            settled: 0,
+        }
+    }
+
+    /// Whether to hold back now, given that there is reason to, and how many spans are done with.
+    fn update(&mut self, reason: bool, settled: impl FnOnce() -> u64) -> bool {
         let now = Instant::now();
         if let Some(since) = self.since.take() {
-            self.spent += now - since;
+            self.left = self.left.saturating_sub(now - since);
+            self.stalled += now - since;
         }
-        let hold = reason && self.spent < HOLD_MAX;
+        if !reason {
+            return false;
+        }
+        let settled = settled();
+        if settled != self.settled {
+            self.settled = settled;
+            self.stalled = Duration::ZERO;
+        }
+        let hold = self.stalled < STALL_MAX && !self.left.is_zero();
         if hold {
             self.since = Some(now);
         }
