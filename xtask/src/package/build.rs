@@ -78,7 +78,7 @@ pub(super) fn run(workspace: &Workspace, arch: Arch) -> Result<PathBuf, String> 
         ])
         .args(["--target", target])
         .current_dir(workspace.root())
-        .env("RUSTFLAGS", flags(workspace));
+        .env("RUSTFLAGS", flags(workspace, arch));
     c_compiler(workspace, arch, &mut cargo)?;
     let status = cargo
         .status()
@@ -93,7 +93,7 @@ pub(super) fn run(workspace: &Workspace, arch: Arch) -> Result<PathBuf, String> 
 }
 
 /// Folders of this machine do not get into the binary: panics name files by these paths.
-fn flags(workspace: &Workspace) -> String {
+fn flags(workspace: &Workspace, arch: Arch) -> String {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
@@ -103,6 +103,10 @@ fn flags(workspace: &Workspace) -> String {
     );
     if let Some(home) = home {
         flags += &format!(" --remap-path-prefix={}=cargo", home.display());
+    }
+    if arch.is_this_machine() {
+        // Relocations as a bitmap: 100 KB less. musl applies them; a linker that does not know the word only warns.
+        flags += " -C link-arg=-Wl,-z,pack-relative-relocs";
     }
     flags
 }
