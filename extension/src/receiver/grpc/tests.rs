@@ -237,7 +237,7 @@ async fn what_is_no_export_is_answered_with_its_code() {
     let path = Signal::Traces.grpc_path();
     let good = traces(["a".to_owned()]).encode_to_vec();
     let packed = otlp::gzip([good.as_slice()]);
-    let table: Vec<(&str, Option<&str>, Vec<u8>, u16, &str)> = vec![
+    let table = [
         (path, None, framed(0, good.len(), &good), 0, ""),
         (path, None, framed(0, 0, b""), 0, ""),
         (path, Some("gzip"), framed(1, packed.len(), &packed), 0, ""),
