@@ -298,12 +298,9 @@ impl<'a> Family<'a> {
             .map(|&other| spans[other].end)
             .filter(|&end| end <= own.start)
             .max();
-        // Where the sender's clock is ahead, or the message was quicker than the answer to its sender.
-        let from = sent
-            .into_iter()
-            .chain(tried)
-            .max()
-            .unwrap_or(spans[parent].start);
+        // The attempt before it comes last in the message's life. Without either, the sender's clock is ahead or
+        // the message was quicker than the answer to its sender.
+        let from = tried.or(sent).unwrap_or(spans[parent].start);
         (from < own.start).then_some((from, own.start))
     }
 }
