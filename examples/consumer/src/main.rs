@@ -17,6 +17,7 @@ async fn main() -> Result<(), throughline::Error> {
     }
     let handler = traced_sqs_handler(process)
         .error_type(|error: &OrderError| error.name().into())
+        .fifo_skip_group()
         .partial_batch();
     throughline::run(handler).await
 }
@@ -29,6 +30,9 @@ struct Order {
     /// An order that can never be handled.
     #[serde(default)]
     poison: bool,
+    /// An order that runs into a mistake in this program.
+    #[serde(default)]
+    panics: bool,
 }
 
 /// Why an order was not handled.
@@ -53,6 +57,7 @@ impl fmt::Display for OrderError {
 }
 
 async fn process(Json(order): Json<Order>) -> Result<(), OrderError> {
+    assert!(!order.panics, "a mistake that this order meets");
     reserve(&order).await?;
     charge(&order).await;
     info!(order = order.id, "order handled");

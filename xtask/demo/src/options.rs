@@ -15,6 +15,8 @@ invocations, beside the real extension. Then the trace is drawn, here and as a p
 target/demo/, from nothing but what arrived upstream.
 
   --queue standard|fair|fifo  the kind of queue (standard)
+  --mixed                     send ten orders: seven good ones, one that always fails, one whose
+                              processing panics, one whose body cannot be read
   --event FILE                instead invoke a consumer once with this SQS event; it takes any
                               body, and every record must give one span
   --sqs-endpoint URL          use an SQS server that is already running (LocalStack,
@@ -35,6 +37,8 @@ Exit codes: 0 everything held; 1 a check failed, and which; 2 FILE is not an SQS
 pub struct Options {
     /// The kind of queue.
     pub queue: QueueKind,
+    /// Ten orders that go wrong in every way, instead of four.
+    pub mixed: bool,
     /// An event to invoke a consumer with.
     pub event: Option<PathBuf>,
     /// An SQS server that is already running.
@@ -92,6 +96,7 @@ impl Options {
                 "--event" => options.event = Some(PathBuf::from(value()?)),
                 "--sqs-endpoint" => options.sqs_endpoint = Some(url(&name, value()?)?),
                 "--otlp-endpoint" => options.otlp_endpoint = Some(url(&name, value()?)?),
+                "--mixed" => options.mixed = true,
                 "--verbose" => options.verbose = true,
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("{name:?} is not an option of `cargo xtask demo`")),
@@ -101,9 +106,11 @@ impl Options {
             }
         }
         if options.event.is_some()
-            && (options.sqs_endpoint.is_some() || options.queue != QueueKind::Standard)
+            && (options.sqs_endpoint.is_some()
+                || options.queue != QueueKind::Standard
+                || options.mixed)
         {
-            return Err("--event invokes the consumer directly: --queue and --sqs-endpoint have no part in it".into());
+            return Err("--event invokes the consumer directly: --queue, --mixed and --sqs-endpoint have no part in it".into());
         }
         Ok(Some(options))
     }
@@ -144,12 +151,13 @@ mod tests {
     fn a_line_is_read_in_both_ways_of_writing() {
         let expected = Options {
             queue: QueueKind::Fifo,
+            mixed: true,
             otlp_endpoint: Some("http://127.0.0.1:4318".into()),
             ..Options::default()
         };
         for line in [
-            "--queue fifo --otlp-endpoint http://127.0.0.1:4318/",
-            "--queue=fifo --otlp-endpoint=http://127.0.0.1:4318",
+            "--queue fifo --otlp-endpoint http://127.0.0.1:4318/ --mixed",
+            "--mixed --queue=fifo --otlp-endpoint=http://127.0.0.1:4318",
         ] {
             assert_eq!(read(line), Ok(Some(expected.clone())), "{line}");
         }
@@ -166,6 +174,7 @@ mod tests {
             ("--sqs-endpoint localhost:4566", "is not a URL"),
             ("--otlp-endpoint https://127.0.0.1", "plain http"),
             ("--event a.json --queue fifo", "have no part in it"),
+            ("--event a.json --mixed", "have no part in it"),
             ("--fast", "not an option"),
             ("orders", "not an option"),
         ] {

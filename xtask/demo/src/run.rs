@@ -31,28 +31,35 @@ pub async fn run(options: &Options, stage: &Stage, queues: &Queues) -> Result<bo
         stage.sandbox(DEAD_LETTERS, "example-dlq-consumer", &[]),
     )?;
     let sandboxes = [&producer, &consumer, &dead_letters];
-    let played = play(options.queue, stage, queues, &sandboxes).await;
+    let orders = orders(options);
+    let played = play(&orders, stage, queues, &sandboxes).await;
     if played.is_err() {
         print_logs(&sandboxes, options.verbose);
     }
-    let orders = played?;
+    played?;
     let struck = stage.strike(&sandboxes).await;
 
     let expected = Expected {
         producer: PRODUCER,
         consumer: CONSUMER,
         dead_letters: DEAD_LETTERS,
-        orders,
-        poisoned: 1,
+        orders: orders.all.len(),
+        poisoned: orders.bad,
         deliveries: DELIVERIES,
     };
     let verdicts = verdict::of_demo(&stage.sink.spans(), &stage.timeline.entries(), &expected);
     let frame = Frame {
         title: "Orders, from the request to the dead letter".into(),
         about: format!(
-            "A producer sent {orders} orders through a {} queue in one batch. One of them always fails: \
-             after {DELIVERIES} deliveries SQS moved it to the dead-letter queue.",
-            options.queue.as_str()
+            "A producer sent {} orders through a {} queue in one batch. {} of them always fails: \
+             after {DELIVERIES} deliveries SQS moves it to the dead-letter queue.",
+            orders.all.len(),
+            options.queue.as_str(),
+            if orders.bad == 1 {
+                "One".to_owned()
+            } else {
+                format!("Each of {}", orders.bad)
+            },
         ),
         verdicts: stage
             .passed_on(also(
@@ -69,24 +76,24 @@ pub async fn run(options: &Options, stage: &Stage, queues: &Queues) -> Result<bo
     Ok(held)
 }
 
-/// From the first order to the freeze after the last; gives how many orders there were.
+/// From the first order to the freeze after the last.
 async fn play(
-    kind: QueueKind,
+    orders: &Orders,
     stage: &Stage,
     queues: &Queues,
     [producer, consumer, dead_letters]: &[&Sandbox; 3],
-) -> Result<usize, Trouble> {
+) -> Result<(), Trouble> {
     let teller = tokio::spawn(tell(stage.timeline.clone(), stage.began()));
     let deliveries = [
         queues.deliver(&queues.orders, consumer),
         queues.deliver(&queues.dead_letters, dead_letters),
     ];
-    let orders = orders(kind);
+    let sent = orders.all.len();
     stage.say(&format!(
-        "sending {} orders, of which one always fails",
-        orders.len()
+        "sending {sent} orders, of which {} always fails",
+        orders.bad
     ));
-    let invocation = producer.invoke(request(&orders)).await;
+    let invocation = producer.invoke(request(&orders.all)).await;
     accepted(&invocation.outcome)?;
 
     let handled = |name: &str| {
@@ -96,11 +103,11 @@ async fn play(
             .filter(|span| span.kind == "CONSUMER" && service(span) == name)
             .count()
     };
-    let wanted = orders.len() - 1 + DELIVERIES;
+    let wanted = sent - orders.bad + orders.bad * DELIVERIES;
     let done = stage
         .sink
         .wait_until(
-            |_| handled(DEAD_LETTERS) >= 1 && handled(CONSUMER) >= wanted,
+            |_| handled(DEAD_LETTERS) >= orders.bad && handled(CONSUMER) >= wanted,
             PATIENCE,
         )
         .await;
@@ -116,13 +123,14 @@ async fn play(
     }
     teller.abort();
     if done {
-        return Ok(orders.len());
+        return Ok(());
     }
     Err(format!(
-        "after {PATIENCE:?} the orders were not at their end: {} of {wanted} deliveries to {CONSUMER} and {} of 1 to \
+        "after {PATIENCE:?} the orders were not at their end: {} of {wanted} deliveries to {CONSUMER} and {} of {} to \
          {DEAD_LETTERS} had their spans upstream{}",
         handled(CONSUMER),
         handled(DEAD_LETTERS),
+        orders.bad,
         if errors.is_empty() {
             String::new()
         } else {
@@ -131,28 +139,41 @@ async fn play(
     ))
 }
 
-/// Four orders. Where order matters the bad one comes last: behind it, a FIFO queue holds all others back,
-/// and they would be given up with it.
-fn orders(kind: QueueKind) -> Vec<Value> {
-    let mut orders = vec![
+/// What is sent.
+struct Orders {
+    all: Vec<Value>,
+    /// How many of them never succeed.
+    bad: usize,
+}
+
+/// Four orders, or ten that go wrong in every way. Each that fails has a group of its own: behind it, a FIFO queue
+/// holds the rest of its group back.
+fn orders(options: &Options) -> Orders {
+    let mut all = vec![
         json!({"id": "o-1", "amount": 3, "group": "north"}),
         json!({"id": "o-2", "amount": 1, "group": "south", "poison": true}),
         json!({"id": "o-3", "amount": 12, "group": "north"}),
         json!({"id": "o-4", "amount": 7, "group": "west"}),
     ];
-    match kind {
-        QueueKind::Standard => {
-            for order in orders.iter_mut().filter_map(Value::as_object_mut) {
-                order.remove("group");
-            }
-        }
-        QueueKind::Fair => {}
-        QueueKind::Fifo => {
-            let bad = orders.remove(1);
-            orders.push(bad);
+    if options.mixed {
+        all.extend([
+            json!({"id": "o-5", "amount": 2, "group": "east", "panics": true}),
+            json!({"id": "o-6", "amount": 4, "group": "north"}),
+            json!({"id": "o-7", "amount": "many", "group": "centre"}),
+            json!({"id": "o-8", "amount": 5, "group": "west"}),
+            json!({"id": "o-9", "amount": 6, "group": "north"}),
+            json!({"id": "o-10", "amount": 9, "group": "west"}),
+        ]);
+    }
+    if options.queue == QueueKind::Standard {
+        for order in all.iter_mut().filter_map(Value::as_object_mut) {
+            order.remove("group");
         }
     }
-    orders
+    Orders {
+        all,
+        bad: if options.mixed { 3 } else { 1 },
+    }
 }
 
 /// What API Gateway's HTTP API makes of a `POST /orders` (payload format 2.0).

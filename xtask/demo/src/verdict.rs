@@ -32,7 +32,7 @@ pub fn of_demo(spans: &[ReceivedSpan], entries: &[Entry], expected: &Expected<'_
             strays(spans, expected),
         ),
         verdict(
-            "every order was handled, the bad one as a dead letter",
+            "every order was handled, and what always failed as a dead letter",
             fates(spans, expected),
         ),
         verdict(
