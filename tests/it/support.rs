@@ -46,7 +46,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// The workspace's root folder.
 pub fn workspace() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).as_ref()
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// A folder or file under the tools that `cargo xtask test` installs (`target/tools`, or `THROUGHLINE_TOOLS`).
