@@ -115,7 +115,7 @@ fn producer(n: u64) -> String {
     format!("{n:016x}")
 }
 
-fn error_type<'a>(span: &'a ReceivedSpan) -> Option<&'a str> {
+fn error_type(span: &ReceivedSpan) -> Option<&str> {
     span.attributes
         .get("error.type")
         .and_then(|value| value.as_str())
