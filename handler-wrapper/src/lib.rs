@@ -75,6 +75,7 @@
 //! All are off by default.
 //!
 //! - `producer`: the interceptor for `aws-sdk-sqs`, and helpers for workers that poll.
+//! - `sns`: the same interceptor for `aws-sdk-sns`; includes `producer`.
 //! - `metrics`: the messaging metrics, sent with the spans.
 //! - `tls`: straight to an `https` endpoint, without the extension.
 

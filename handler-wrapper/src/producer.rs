@@ -1,5 +1,5 @@
-//! The producer's half: an interceptor for `aws-sdk-sqs` that puts the context of a span into
-//! every message it sends.
+//! The producer's half: an interceptor for `aws-sdk-sqs`, and with the crate's feature `sns` for
+//! `aws-sdk-sns`, that puts the context of a span into every message it sends.
 //!
 //! ```no_run
 //! # async fn example(sdk_config: &aws_sdk_sqs::config::Builder) {
@@ -14,6 +14,8 @@
 //! | `SendMessageBatch` | `create {queue}` per entry, `send {queue}` linked to each | PRODUCER, CLIENT |
 //! | `ReceiveMessage` | `receive {queue}`, linked to each message's context; none for an empty answer | CLIENT |
 //! | `DeleteMessage(Batch)`, `ChangeMessageVisibility(Batch)` | `delete {queue}` …, with [`settle_spans`](Interceptor::settle_spans) | CLIENT |
+//! | `Publish` (SNS) | `send {topic}` | PRODUCER |
+//! | `PublishBatch` (SNS) | `create {topic}` per entry, `send {topic}` linked to each | PRODUCER, CLIENT |
 //!
 //! A span covers all retries of the SDK. Its parent is the OpenTelemetry context that is current
 //! where `.send()` is awaited (with a `tracing-opentelemetry` layer: the current `tracing` span).
@@ -32,6 +34,11 @@
 //! Inside Lambda an `AWSTraceHeader` of ours carries the invocation's `Lineage` on, so that
 //! Lambda's protection against recursive loops goes on counting; where the lineage is not known,
 //! the header is not written.
+//!
+//! Of SNS the same is true, with three differences. A message and a batch call are kept within 256 KiB,
+//! unless the interceptor is told that its topics take more (`max_topic_message_bytes`).
+//! **There is no place for an X-Ray header, so a full message travels without its context.** And
+//! messages to phone numbers and devices are left alone, without a span.
 //!
 //! A `traceparent` that the caller has written is the message's creation context: it stays as it
 //! is, the message gets nothing from us and no `create` span, and the `send` span links to it.
@@ -58,6 +65,8 @@ mod operations;
 mod plan;
 mod receive;
 mod send;
+#[cfg(feature = "sns")]
+mod sns;
 mod span;
 
 use std::fmt;
@@ -98,6 +107,8 @@ struct Settings {
     baggage: bool,
     xray_header: XrayHeader,
     message_bytes_max: usize,
+    #[cfg(feature = "sns")]
+    topic_message_bytes_max: usize,
     context: ContextOptions,
     /// Made at the first call, when the process's meter provider should be in place.
     #[cfg(feature = "metrics")]
@@ -146,13 +157,13 @@ impl Interceptor {
         self.with(|settings| settings.settle_spans = on)
     }
 
-    /// Whether baggage is sent. Default: true. Everybody who may read the queue reads it.
+    /// Whether baggage is sent. Default: true. Everybody who may read the queue, or subscribe to the topic, reads it.
     #[must_use]
     pub fn baggage(self, on: bool) -> Self {
         self.with(|settings| settings.baggage = on)
     }
 
-    /// When the context goes into `AWSTraceHeader`. Default: [`XrayHeader::Overflow`].
+    /// When the context goes into `AWSTraceHeader`, which only SQS has. Default: [`XrayHeader::Overflow`].
     #[must_use]
     pub fn xray_header(self, when: XrayHeader) -> Self {
         self.with(|settings| settings.xray_header = when)
@@ -163,6 +174,17 @@ impl Interceptor {
     #[must_use]
     pub fn max_message_bytes(self, bytes: usize) -> Self {
         self.with(|settings| settings.message_bytes_max = bytes.min(plan::MESSAGE_BYTES_MAX))
+    }
+
+    /// The largest message, in bytes, that the topics take: their `MaximumMessageSize`, which a
+    /// client cannot see, and which bounds the sum of a `PublishBatch` too. Default: 262,144, which
+    /// is what a topic takes unless it was told otherwise. Upper bound: 1,048,576.
+    ///
+    /// Too high a value lets a message grow beyond what its topic takes, so that SNS refuses it.
+    #[cfg(feature = "sns")]
+    #[must_use]
+    pub fn max_topic_message_bytes(self, bytes: usize) -> Self {
+        self.with(|settings| settings.topic_message_bytes_max = bytes.min(plan::MESSAGE_BYTES_MAX))
     }
 
     /// How the context of received messages is read, for the links of `receive` spans.
@@ -220,6 +242,8 @@ impl Default for Settings {
             baggage: true,
             xray_header: XrayHeader::default(),
             message_bytes_max: plan::MESSAGE_BYTES_MAX,
+            #[cfg(feature = "sns")]
+            topic_message_bytes_max: sns::MESSAGE_BYTES,
             context: ContextOptions::default(),
             #[cfg(feature = "metrics")]
             instruments: std::sync::OnceLock::new(),

@@ -1,4 +1,4 @@
-//! One call to SQS from its first hook to its last, or to the moment it is dropped.
+//! One call to SQS or SNS from its first hook to its last, or to the moment it is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
 use super::Settings;
-use super::span::{self, Operation, Queue, Start};
+use super::span::{self, Destination, Operation, Start};
 
 /// The error type of a call that was dropped before its end.
 const CANCELLED: &str = "cancelled";
@@ -30,7 +30,7 @@ impl Storable for Call {
 pub(crate) struct Open {
     pub(crate) settings: Arc<Settings>,
     pub(crate) operation: Operation,
-    pub(crate) queue: Queue,
+    pub(crate) destination: Destination,
     /// What was current where the call was made.
     pub(crate) parent: Context,
     pub(crate) started: (Instant, SystemTime),
@@ -151,7 +151,7 @@ impl Open {
             && matches!(end, End::Failed(error) if error == CANCELLED)
     }
 
-    /// Ends the spans of a batch's entries, each as SQS answered for it, and links the call to them.
+    /// Ends the spans of a batch's entries, each as the service answered for it, and links the call to them.
     /// Links that carry a message id can only be made now: ids are known with the answer.
     fn end_creates(&self, end: &End) {
         let Some(context) = &self.spans.context else {
@@ -171,7 +171,7 @@ impl Open {
                 }
                 (Some(EntryResult::Failed { code }), _) => end_failed(create, code),
                 (None, End::Failed(error_type)) => end_failed(create, error_type),
-                // SQS answers for every entry; what it says nothing about is not known to be sent.
+                // The service answers for every entry; what it says nothing about is not known to be sent.
                 (None, _) => end_failed(create, "_OTHER"),
             }
         }
@@ -194,7 +194,7 @@ impl Open {
             Start {
                 operation: self.operation,
                 kind: SpanKind::Client,
-                queue: &self.queue,
+                destination: &self.destination,
                 parent: &self.parent,
                 at: Some(self.started.1),
                 links: Vec::new(),

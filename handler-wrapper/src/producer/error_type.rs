@@ -35,11 +35,16 @@ fn code(error: &Error) -> Option<&str> {
     ) -> Option<&str> {
         error.downcast_ref::<E>()?.code()
     }
-    of::<SendMessageError>(error)
+    let found = of::<SendMessageError>(error)
         .or_else(|| of::<SendMessageBatchError>(error))
         .or_else(|| of::<ReceiveMessageError>(error))
         .or_else(|| of::<DeleteMessageError>(error))
         .or_else(|| of::<DeleteMessageBatchError>(error))
         .or_else(|| of::<ChangeMessageVisibilityError>(error))
-        .or_else(|| of::<ChangeMessageVisibilityBatchError>(error))
+        .or_else(|| of::<ChangeMessageVisibilityBatchError>(error));
+    #[cfg(feature = "sns")]
+    let found = found
+        .or_else(|| of::<aws_sdk_sns::operation::publish::PublishError>(error))
+        .or_else(|| of::<aws_sdk_sns::operation::publish_batch::PublishBatchError>(error));
+    found
 }

@@ -91,7 +91,7 @@ impl Intercept for Interceptor {
 fn guarded(body: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         tracing::error!(
-            "throughline: a hook of the SQS interceptor panicked; the call goes on without it"
+            "throughline: a hook of the interceptor panicked; the call goes on without it"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted about calls to SQS (semantic conventions 1.44, "Messaging metrics"), also where
+//! What is counted about calls to SQS and SNS (semantic conventions 1.44, "Messaging metrics"), also where
 //! the span is not sampled. Without the crate's feature `metrics` nothing here does anything.
 
 use opentelemetry::KeyValue;
@@ -40,7 +40,7 @@ impl Instruments {
 
     /// Records a call that has ended.
     pub(crate) fn record(&self, call: &Open, end: &End) {
-        let attributes = span::common(call.operation, &call.queue);
+        let attributes = span::common(call.operation, &call.destination);
         let took = call.started.0.elapsed().as_secs_f64();
         let mut of_duration = attributes.clone();
         of_duration.extend(call.server.iter().cloned());

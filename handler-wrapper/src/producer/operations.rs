@@ -1,4 +1,4 @@
-//! Which of SQS's operations are traced, and what each starts and ends with.
+//! Which operations are traced, and what each starts and ends with.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +23,11 @@ use opentelemetry::{Context, KeyValue};
 use super::Settings;
 use super::call::{End, EntryResult, Open, Spans, count};
 use super::message::Outgoing;
-use super::span::{self, Operation, Queue, Start};
+use super::span::{self, Destination, Operation, Start};
 use super::{receive, send};
+
+/// What a call does, where, with how many messages, and the spans that were started for it.
+pub(super) type Started = (Operation, Destination, usize, Spans);
 
 /// Starts what the operation calls for, and changes its input accordingly.
 pub(crate) fn open(
@@ -33,40 +36,12 @@ pub(crate) fn open(
     parent: Context,
     started: (Instant, SystemTime),
 ) -> Option<Open> {
-    let (operation, queue, messages, spans) =
-        if let Some(input) = input.downcast_mut::<SendMessageInput>() {
-            let queue = Queue::new(input.queue_url.as_deref());
-            let spans = send::single(&settings, Outgoing::single(input), &queue, &parent);
-            (Operation::Send, queue, 1, spans)
-        } else if let Some(input) = input.downcast_mut::<SendMessageBatchInput>() {
-            let queue = Queue::new(input.queue_url.as_deref());
-            let messages: Vec<_> = input
-                .entries
-                .iter_mut()
-                .flatten()
-                .map(Outgoing::entry)
-                .collect();
-            let sending = messages.len();
-            let spans = send::batch(&settings, messages, &queue, &parent);
-            (Operation::Send, queue, sending, spans)
-        } else if let Some(input) = input.downcast_mut::<ReceiveMessageInput>() {
-            receive::ask(&settings, input);
-            (
-                Operation::Receive,
-                Queue::new(input.queue_url.as_deref()),
-                0,
-                Spans::default(),
-            )
-        } else {
-            let (operation, queue, batch) = settling(input)?;
-            let spans = settle_spans(&settings, operation, &queue, batch, &parent);
-            (operation, queue, batch.unwrap_or(1), spans)
-        };
+    let (operation, destination, messages, spans) = start(&settings, input, &parent)?;
     let (server, request_id) = (Vec::new(), None);
     Some(Open {
         settings,
         operation,
-        queue,
+        destination,
         parent,
         started,
         messages,
@@ -76,8 +51,36 @@ pub(crate) fn open(
     })
 }
 
+fn start(settings: &Settings, input: &mut Input, parent: &Context) -> Option<Started> {
+    if let Some(input) = input.downcast_mut::<SendMessageInput>() {
+        let queue = Destination::queue(input.queue_url.as_deref());
+        let spans = send::single(settings, Outgoing::single(input), &queue, parent);
+        return Some((Operation::Send, queue, 1, spans));
+    }
+    if let Some(input) = input.downcast_mut::<SendMessageBatchInput>() {
+        let queue = Destination::queue(input.queue_url.as_deref());
+        let entries = input.entries.iter_mut().flatten();
+        let messages: Vec<_> = entries.map(Outgoing::entry).collect();
+        let sending = messages.len();
+        let spans = send::batch(settings, messages, &queue, parent);
+        return Some((Operation::Send, queue, sending, spans));
+    }
+    if let Some(input) = input.downcast_mut::<ReceiveMessageInput>() {
+        receive::ask(settings, input);
+        let queue = Destination::queue(input.queue_url.as_deref());
+        return Some((Operation::Receive, queue, 0, Spans::default()));
+    }
+    #[cfg(feature = "sns")]
+    if let Some(started) = super::sns::start(settings, input, parent) {
+        return Some(started);
+    }
+    let (operation, queue, batch) = settling(input)?;
+    let spans = settle_spans(settings, operation, &queue, batch, parent);
+    Some((operation, queue, batch.unwrap_or(1), spans))
+}
+
 /// What a settling call does, to which queue, and for a batch to how many messages.
-fn settling(input: &Input) -> Option<(Operation, Queue, Option<usize>)> {
+fn settling(input: &Input) -> Option<(Operation, Destination, Option<usize>)> {
     let (operation, url, batch) = if let Some(input) = input.downcast_ref::<DeleteMessageInput>() {
         (Operation::Delete, input.queue_url(), None)
     } else if let Some(input) = input.downcast_ref::<DeleteMessageBatchInput>() {
@@ -96,13 +99,13 @@ fn settling(input: &Input) -> Option<(Operation, Queue, Option<usize>)> {
             Some(input.entries().len()),
         )
     };
-    Some((operation, Queue::new(url), batch))
+    Some((operation, Destination::queue(url), batch))
 }
 
 fn settle_spans(
     settings: &Settings,
     operation: Operation,
-    queue: &Queue,
+    queue: &Destination,
     batch: Option<usize>,
     parent: &Context,
 ) -> Spans {
@@ -116,7 +119,7 @@ fn settle_spans(
         Start {
             operation,
             kind: SpanKind::Client,
-            queue,
+            destination: queue,
             parent,
             at: None,
             links: Vec::new(),
@@ -129,7 +132,7 @@ fn settle_spans(
     }
 }
 
-/// What SQS's answer says came of the call.
+/// What the answer says came of the call.
 pub(crate) fn end(settings: &Settings, output: &Output) -> End {
     if let Some(output) = output.downcast_ref::<SendMessageOutput>() {
         return End::Done {
@@ -144,42 +147,44 @@ pub(crate) fn end(settings: &Settings, output: &Output) -> End {
             .successful()
             .iter()
             .map(|entry| (entry.id(), Some(entry.message_id())));
-        return End::Entries(results(sent, output.failed()));
+        return End::Entries(results(sent, failures(output.failed())));
     }
     if let Some(output) = output.downcast_ref::<DeleteMessageBatchOutput>() {
         return End::Entries(results(
             output.successful().iter().map(|entry| (entry.id(), None)),
-            output.failed(),
+            failures(output.failed()),
         ));
     }
     if let Some(output) = output.downcast_ref::<ChangeMessageVisibilityBatchOutput>() {
         return End::Entries(results(
             output.successful().iter().map(|entry| (entry.id(), None)),
-            output.failed(),
+            failures(output.failed()),
         ));
+    }
+    #[cfg(feature = "sns")]
+    if let Some(end) = super::sns::end(output) {
+        return end;
     }
     End::Done { message_id: None }
 }
 
-fn results<'a>(
+/// Ids and codes.
+fn failures(failed: &[BatchResultErrorEntry]) -> impl Iterator<Item = (&str, &str)> {
+    failed.iter().map(|entry| (entry.id(), entry.code()))
+}
+
+/// What became of each entry: ids with message ids, and ids with error codes.
+pub(super) fn results<'a>(
     done: impl Iterator<Item = (&'a str, Option<&'a str>)>,
-    failed: &'a [BatchResultErrorEntry],
+    failed: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> HashMap<String, EntryResult> {
     let done = done.map(|(id, message_id)| {
-        (
-            id.to_owned(),
-            EntryResult::Done {
-                message_id: message_id.map(str::to_owned),
-            },
-        )
+        let message_id = message_id.map(str::to_owned);
+        (id.to_owned(), EntryResult::Done { message_id })
     });
-    let failed = failed.iter().map(|entry| {
-        (
-            entry.id().to_owned(),
-            EntryResult::Failed {
-                code: entry.code().to_owned(),
-            },
-        )
+    let failed = failed.map(|(id, code)| {
+        let code = code.to_owned();
+        (id.to_owned(), EntryResult::Failed { code })
     });
     done.chain(failed).collect()
 }

@@ -1,11 +1,13 @@
-//! Decides which of our attributes a message gets, within SQS's limits. Pure.
+//! Decides which of our attributes a message gets, within the limits of SQS and SNS. Pure.
 //!
 //! Nothing that the caller wrote is ever moved, replaced or counted away: ours take what is left,
 //! and what finds no place goes into the X-Ray header, which costs neither a slot nor a byte.
 
 use super::XrayHeader;
 
-/// SQS, "Message metadata": ten attributes a message, those of the caller included.
+/// SQS, "Message metadata": ten attributes a message, those of the caller included. SNS takes more
+/// but discards such a message for queues with raw delivery (SNS, "Message attributes"), which a
+/// publisher cannot see.
 pub(crate) const ATTRIBUTES_MAX: usize = 10;
 /// SQS, "Message quotas": 1 MiB a message, and the same for the sum of a batch call.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_048_576;
@@ -60,7 +62,7 @@ pub(crate) struct Entry {
     pub(crate) bytes: usize,
     /// Which of our names the caller has used, in any case.
     pub(crate) taken: Fields,
-    /// What each field would add; 0 where there is nothing to write (SQS refuses empty values).
+    /// What each field would add; 0 where there is nothing to write (both refuse empty values).
     pub(crate) offered: [usize; 3],
     /// The caller's own valid `traceparent` is the creation context: theirs stays alone.
     pub(crate) callers_own: bool,

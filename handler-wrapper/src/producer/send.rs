@@ -6,24 +6,24 @@ use opentelemetry::{Context, KeyValue};
 use super::Settings;
 use super::call::{Create, Spans, count};
 use super::context::{Texts, trace_header};
-use super::message::Outgoing;
+use super::message::{Attribute, Outgoing};
 use super::plan::{self, Limits};
-use super::span::{self, Operation, Queue, Start};
+use super::span::{self, Destination, Operation, Start, System};
 use crate::lineage::Invocation;
 
 /// One message and the context that goes into it.
-struct Planned<'a> {
-    message: Outgoing<'a>,
+struct Planned<'a, A> {
+    message: Outgoing<'a, A>,
     /// The creation context; for a message whose caller wrote one, that one.
     creation: SpanContext,
     texts: Option<Texts>,
 }
 
-/// `SendMessage`: one span, whose context goes into the message.
-pub(crate) fn single(
+/// `SendMessage`, `Publish`: one span, whose context goes into the message.
+pub(crate) fn single<A: Attribute>(
     settings: &Settings,
-    message: Outgoing<'_>,
-    queue: &Queue,
+    message: Outgoing<'_, A>,
+    destination: &Destination,
     parent: &Context,
 ) -> Spans {
     let callers = message.callers_own();
@@ -37,7 +37,7 @@ pub(crate) fn single(
     let start = Start {
         operation: Operation::Send,
         kind,
-        queue,
+        destination,
         parent,
         at: None,
         links,
@@ -49,18 +49,18 @@ pub(crate) fn single(
         creation: callers.unwrap_or_else(|| context.span().span_context().clone()),
         texts: Texts::of(&context, settings.baggage),
     };
-    inject(settings, vec![planned], parent);
+    inject(settings, destination.system, vec![planned], parent);
     Spans {
         context: Some(context),
         ..Spans::default()
     }
 }
 
-/// `SendMessageBatch`: a span for each entry and one for the call, or the latter alone.
-pub(crate) fn batch(
+/// `SendMessageBatch`, `PublishBatch`: a span for each entry and one for the call, or the latter alone.
+pub(crate) fn batch<A: Attribute>(
     settings: &Settings,
-    messages: Vec<Outgoing<'_>>,
-    queue: &Queue,
+    messages: Vec<Outgoing<'_, A>>,
+    destination: &Destination,
     parent: &Context,
 ) -> Spans {
     let start = |operation, kind, attributes| {
@@ -69,7 +69,7 @@ pub(crate) fn batch(
             Start {
                 operation,
                 kind,
-                queue,
+                destination,
                 parent,
                 at: None,
                 links: Vec::new(),
@@ -114,7 +114,7 @@ pub(crate) fn batch(
             });
         }
     }
-    inject(settings, planned, parent);
+    inject(settings, destination.system, planned, parent);
     Spans {
         context: Some(context),
         creates,
@@ -123,12 +123,13 @@ pub(crate) fn batch(
 }
 
 /// Plans the whole call, then writes. Nothing is written before everything is decided.
-fn inject(settings: &Settings, mut messages: Vec<Planned<'_>>, parent: &Context) {
-    let limits = Limits {
-        message_bytes: settings.message_bytes_max,
-        call_bytes: plan::MESSAGE_BYTES_MAX,
-        xray: settings.xray_header,
-    };
+fn inject<A: Attribute>(
+    settings: &Settings,
+    system: System,
+    mut messages: Vec<Planned<'_, A>>,
+    parent: &Context,
+) {
+    let limits = limits(settings, system);
     let facts: Vec<_> = messages
         .iter()
         .map(|planned| planned.message.facts(planned.texts.as_ref()))
@@ -147,5 +148,23 @@ fn inject(settings: &Settings, mut messages: Vec<Planned<'_>>, parent: &Context)
             tracing::debug!("a message has no place left for its trace context");
         }
         planned.message.apply(plan, planned.texts.as_ref(), header);
+    }
+}
+
+const fn limits(settings: &Settings, system: System) -> Limits {
+    match system {
+        System::Sqs => Limits {
+            message_bytes: settings.message_bytes_max,
+            call_bytes: plan::MESSAGE_BYTES_MAX,
+            xray: settings.xray_header,
+        },
+        // SNS, "PublishBatch": what the topic takes bounds a message and the sum of a call alike.
+        // Its API has no place for an X-Ray header.
+        #[cfg(feature = "sns")]
+        System::Sns => Limits {
+            message_bytes: settings.topic_message_bytes_max,
+            call_bytes: settings.topic_message_bytes_max,
+            xray: super::XrayHeader::Never,
+        },
     }
 }

@@ -1,4 +1,5 @@
-//! Names and attributes of the spans around calls to SQS (semantic conventions 1.44, "Messaging", "AWS SQS").
+//! Names and attributes of the spans around calls to SQS and SNS (semantic conventions 1.44, "Messaging",
+//! "AWS SQS", "AWS SNS").
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -42,39 +43,91 @@ impl Operation {
     }
 }
 
-/// The queue that a call is about, as far as the call says.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Queue {
-    pub(crate) url: Option<String>,
+/// The service that a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum System {
+    Sqs,
+    #[cfg(feature = "sns")]
+    Sns,
 }
 
-impl Queue {
-    pub(crate) fn new(url: Option<&str>) -> Self {
-        Self {
-            url: url.filter(|url| !url.is_empty()).map(str::to_owned),
+impl System {
+    /// `messaging.system`.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sqs => "aws_sqs",
+            #[cfg(feature = "sns")]
+            Self::Sns => "aws.sns",
         }
     }
 
-    /// The last segment of the URL's path.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.url
+    /// The attribute that holds the whole address of a destination.
+    const fn address_key(self) -> &'static str {
+        match self {
+            Self::Sqs => "aws.sqs.queue.url",
+            #[cfg(feature = "sns")]
+            Self::Sns => "aws.sns.topic.arn",
+        }
+    }
+
+    /// What stands before the name at the end of an address.
+    const fn separator(self) -> char {
+        match self {
+            Self::Sqs => '/',
+            #[cfg(feature = "sns")]
+            Self::Sns => ':',
+        }
+    }
+}
+
+/// The queue or topic that a call is about, as far as the call says.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) system: System,
+    /// A queue's URL, a topic's ARN.
+    address: Option<String>,
+}
+
+impl Destination {
+    pub(crate) fn queue(url: Option<&str>) -> Self {
+        Self::new(System::Sqs, url)
+    }
+
+    #[cfg(feature = "sns")]
+    pub(crate) fn topic(arn: Option<&str>) -> Self {
+        Self::new(System::Sns, arn)
+    }
+
+    fn new(system: System, address: Option<&str>) -> Self {
+        Self {
+            system,
+            address: address
+                .filter(|address| !address.is_empty())
+                .map(str::to_owned),
+        }
+    }
+
+    /// The last segment of a URL's path, the last field of an ARN.
+    fn name(&self) -> Option<&str> {
+        let separator = self.system.separator();
+        self.address
             .as_deref()?
-            .trim_end_matches('/')
-            .rsplit('/')
+            .trim_end_matches(separator)
+            .rsplit(separator)
             .next()
             .filter(|name| !name.is_empty())
     }
 }
 
 /// Attributes that spans and metrics share.
-pub(crate) fn common(operation: Operation, queue: &Queue) -> Vec<KeyValue> {
+pub(crate) fn common(operation: Operation, destination: &Destination) -> Vec<KeyValue> {
     let mut attributes = vec![
-        KeyValue::new("messaging.system", "aws_sqs"),
+        KeyValue::new("messaging.system", destination.system.name()),
         KeyValue::new("messaging.operation.name", operation.name()),
         KeyValue::new("messaging.operation.type", operation.kind()),
     ];
     attributes.extend(
-        queue
+        destination
             .name()
             .map(|name| KeyValue::new("messaging.destination.name", name.to_owned())),
     );
@@ -85,7 +138,7 @@ pub(crate) fn common(operation: Operation, queue: &Queue) -> Vec<KeyValue> {
 pub(crate) struct Start<'a> {
     pub(crate) operation: Operation,
     pub(crate) kind: SpanKind,
-    pub(crate) queue: &'a Queue,
+    pub(crate) destination: &'a Destination,
     pub(crate) parent: &'a Context,
     /// When it began, if that was not just now.
     pub(crate) at: Option<SystemTime>,
@@ -98,20 +151,20 @@ pub(crate) struct Start<'a> {
 pub(crate) fn start(settings: &Settings, start: Start<'_>) -> Context {
     let Start {
         operation,
-        queue,
+        destination,
         parent,
         ..
     } = start;
-    let mut attributes = common(operation, queue);
+    let mut attributes = common(operation, destination);
     attributes.extend(
-        queue
-            .url
+        destination
+            .address
             .clone()
-            .map(|url| KeyValue::new("aws.sqs.queue.url", url)),
+            .map(|address| KeyValue::new(destination.system.address_key(), address)),
     );
     attributes.extend(start.attributes);
-    let name: Cow<'static, str> = match queue.name() {
-        Some(queue) => format!("{} {queue}", operation.name()).into(),
+    let name: Cow<'static, str> = match destination.name() {
+        Some(name) => format!("{} {name}", operation.name()).into(),
         None => operation.name().into(),
     };
     let mut builder = SpanBuilder::from_name(name)

@@ -5,5 +5,9 @@ mod lambda;
 mod limits;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "sns")]
+mod query;
 mod receive;
 mod spans;
+#[cfg(feature = "sns")]
+mod topics;

@@ -38,8 +38,12 @@ pub(super) struct Fake {
 
 impl HttpConnector for Fake {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let body: Value =
-            serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();
+        let bytes = request.body().bytes().unwrap_or_default();
+        #[cfg(feature = "sns")]
+        if bytes.starts_with(b"Action=") {
+            return self.answer_query(super::query::parse(bytes));
+        }
+        let body: Value = serde_json::from_slice(bytes).unwrap();
         let target = request
             .headers()
             .get("x-amz-target")
@@ -66,18 +70,21 @@ impl HttpConnector for Fake {
 }
 
 fn respond(status: u16, body: &Value, error: Option<&str>) -> Response<SdkBody> {
-    let mut response = Response::new(
-        StatusCode::try_from(status).unwrap(),
-        SdkBody::from(body.to_string()),
-    );
-    response
-        .headers_mut()
-        .insert("x-amzn-requestid", "request-1");
+    let mut response = response(status, body.to_string());
     if let Some(code) = error {
         response
             .headers_mut()
             .insert("x-amzn-query-error", format!("{code};Sender"));
     }
+    response
+}
+
+pub(super) fn response(status: u16, body: String) -> Response<SdkBody> {
+    let status = StatusCode::try_from(status).unwrap();
+    let mut response = Response::new(status, SdkBody::from(body));
+    response
+        .headers_mut()
+        .insert("x-amzn-requestid", "request-1");
     response
 }
 
@@ -98,6 +105,23 @@ fn default_answer(target: &str, body: &Value) -> Answer {
 }
 
 impl Fake {
+    /// The same in SNS's protocol.
+    #[cfg(feature = "sns")]
+    fn answer_query(&self, request: Value) -> HttpConnectorFuture {
+        let answer = self.answers.lock().unwrap().pop_front();
+        let answer = answer.unwrap_or_else(|| super::query::default_answer(&request));
+        let action = request["Action"].as_str().unwrap().to_owned();
+        self.requests.lock().unwrap().push(request);
+        HttpConnectorFuture::new(async move {
+            match answer {
+                Answer::Ok(body) => Ok(super::query::result(&action, &body)),
+                Answer::Error(status, code) => Ok(super::query::error(status, code)),
+                Answer::Refused => Err(ConnectorError::io("connection refused".into())),
+                Answer::Hang => std::future::pending().await,
+            }
+        })
+    }
+
     pub(super) fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
         let fake = Self::default();
         fake.answers.lock().unwrap().extend(answers);
@@ -130,9 +154,27 @@ pub(super) fn client(fake: &Fake, interceptor: Interceptor) -> aws_sdk_sqs::Clie
     aws_sdk_sqs::Client::from_conf(config.build())
 }
 
-/// A client of the fake and the spans that its calls end.
+#[cfg(feature = "sns")]
+pub(super) fn topics(fake: &Fake, interceptor: Interceptor) -> aws_sdk_sns::Client {
+    let connector = SharedHttpConnector::new(fake.clone());
+    let config = aws_sdk_sns::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
+        .endpoint_url("http://127.0.0.1:1")
+        .retry_config(
+            RetryConfig::standard().with_initial_backoff(std::time::Duration::from_millis(1)),
+        )
+        .http_client(http_client_fn(move |_, _| connector.clone()))
+        .interceptor(interceptor);
+    aws_sdk_sns::Client::from_conf(config.build())
+}
+
+/// Clients of the fake, all with the same interceptor, and the spans that their calls end.
 pub(super) struct Bench {
     pub(super) client: aws_sdk_sqs::Client,
+    #[cfg(feature = "sns")]
+    pub(super) topics: aws_sdk_sns::Client,
     pub(super) fake: Fake,
     pub(super) provider: SdkTracerProvider,
     exporter: InMemorySpanExporter,
@@ -146,6 +188,8 @@ impl Bench {
             .build();
         let interceptor = options(Interceptor::new().with_tracer_provider(&provider));
         Self {
+            #[cfg(feature = "sns")]
+            topics: topics(&fake, interceptor.clone()),
             client: client(&fake, interceptor),
             fake,
             provider,

@@ -13,12 +13,12 @@ use super::fake::*;
 use crate::producer::XrayHeader;
 
 const MIB: usize = 1_048_576;
-const TRACEPARENT: usize = "traceparent".len() + "String".len() + 55;
-const TRACESTATE: usize = "tracestate".len() + "String".len() + "vendor=1".len();
-const BAGGAGE: usize = "baggage".len() + "String".len() + "tenant=a".len();
+pub(super) const TRACEPARENT: usize = "traceparent".len() + "String".len() + 55;
+pub(super) const TRACESTATE: usize = "tracestate".len() + "String".len() + "vendor=1".len();
+pub(super) const BAGGAGE: usize = "baggage".len() + "String".len() + "tenant=a".len();
 
 /// A context with a tracestate and baggage.
-fn parent() -> Context {
+pub(super) fn parent() -> Context {
     let state = TraceState::from_key_value([("vendor", "1")]).unwrap();
     let remote = SpanContext::new(
         TraceId::from(1),
@@ -40,14 +40,18 @@ fn attribute(value: &str) -> MessageAttributeValue {
         .unwrap()
 }
 
-/// What SQS would count, from the JSON that it would be sent.
-fn bytes(message: &Value) -> usize {
+/// What SQS would count, or SNS, from what it would be sent.
+pub(super) fn bytes(message: &Value) -> usize {
     let length = |value: &Value| value.as_str().map_or(0, str::len);
     let attributes = message["MessageAttributes"]
         .as_object()
         .into_iter()
         .flatten();
-    length(&message["MessageBody"])
+    let texts = ["MessageBody", "Message", "Subject"];
+    texts
+        .map(|name| length(&message[name]))
+        .iter()
+        .sum::<usize>()
         + attributes
             .map(|(name, value)| {
                 name.len() + length(&value["DataType"]) + length(&value["StringValue"])
@@ -55,7 +59,7 @@ fn bytes(message: &Value) -> usize {
             .sum::<usize>()
 }
 
-fn ours(message: &Value) -> String {
+pub(super) fn ours(message: &Value) -> String {
     let mut found = String::new();
     for (name, letter) in [("traceparent", 'T'), ("tracestate", 'S'), ("baggage", 'B')] {
         if sent(message, name).is_some_and(|value| !value.is_empty()) {
@@ -68,7 +72,7 @@ fn ours(message: &Value) -> String {
     found
 }
 
-fn header(message: &Value) -> Option<&str> {
+pub(super) fn header(message: &Value) -> Option<&str> {
     message["MessageSystemAttributes"].get("AWSTraceHeader")?["StringValue"].as_str()
 }
 

@@ -47,6 +47,9 @@ impl Counted {
                 for attribute in attributes {
                     if known.contains(&attribute.key.as_str()) {
                         named += 1;
+                        if attribute.value.as_str() == "aws.sns" {
+                            rest.push("sns".to_owned());
+                        }
                     } else {
                         rest.push(attribute.value.as_str().into_owned());
                     }
@@ -205,4 +208,46 @@ async fn receiving_counts_messages_and_settling_is_measured_without_its_span() {
         .collect();
     assert_eq!(counted.counts(), expected(&counts));
     assert_eq!(bench.spans().len(), 1);
+}
+
+#[cfg(feature = "sns")]
+#[tokio::test]
+async fn publishing_is_counted_alike() {
+    use aws_sdk_sns::types::PublishBatchRequestEntry;
+    let counted = Counted::new();
+    let partly = json!({
+        "Successful": [{ "Id": "a", "MessageId": "m-a" }],
+        "Failed": [{ "Id": "b", "Code": "InternalError", "SenderFault": false }],
+    });
+    let answers = [
+        Answer::Ok(partly),
+        Answer::Ok(json!({ "MessageId": "m" })),
+        Answer::Error(404, "NotFound"),
+    ];
+    let bench = Bench::new(Fake::answering(answers), |interceptor| {
+        interceptor.with_meter_provider(&counted.provider)
+    });
+    let topic = "arn:aws:sns:eu-west-1:123456789012:placed";
+    let mut batch = bench.topics.publish_batch().topic_arn(topic);
+    for id in ["a", "b"] {
+        let entry = PublishBatchRequestEntry::builder().id(id).message("x");
+        batch = batch.publish_batch_request_entries(entry.build().unwrap());
+    }
+    batch.send().await.unwrap();
+    let publish = || bench.topics.publish().topic_arn(topic).message("x").send();
+    publish().await.unwrap();
+    publish().await.unwrap_err();
+    let counts = [
+        (format!("{DURATION} InternalError send send sns"), 1),
+        (format!("{DURATION} send send sns"), 1),
+        (format!("{DURATION} NotFound send send sns"), 1),
+        (format!("{SENT} send sns"), 2),
+        (format!("{SENT} InternalError send sns"), 1),
+        (format!("{SENT} NotFound send sns"), 1),
+    ];
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| (name.as_str(), *count))
+        .collect();
+    assert_eq!(counted.counts(), expected(&counts));
 }

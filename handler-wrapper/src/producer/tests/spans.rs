@@ -23,7 +23,7 @@ fn entry(id: &str) -> SendMessageBatchRequestEntry {
         .unwrap()
 }
 
-const CUSTOM: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+pub(super) const CUSTOM: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[tokio::test]
 async fn a_message_carries_the_context_of_its_send_span() {
