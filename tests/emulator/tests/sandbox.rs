@@ -154,20 +154,35 @@ async fn extensions_do_not_see_what_is_the_runtimes() {
         .start()
         .await
         .unwrap();
-    let text = sandbox.log_text();
-    for line in [
-        "runtime env _HANDLER=bootstrap\n",
-        "runtime env AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/env\n",
-        "runtime env _PRIVATE=hidden\n",
-        "extension env _HANDLER=\n",
-        "extension env AWS_LAMBDA_LOG_GROUP_NAME=\n",
-        "extension env _PRIVATE=\n",
-        "extension env SHARED=yes\n",
-        "unregistered next answered 403\n",
-        r#""accountId":"123456789012""#,
+    for wanted in [
+        "runtime env _HANDLER=bootstrap",
+        "runtime env AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/env",
+        "runtime env _PRIVATE=hidden",
+        "extension env _HANDLER=",
+        "extension env AWS_LAMBDA_LOG_GROUP_NAME=",
+        "extension env _PRIVATE=",
+        "extension env SHARED=yes",
+        "unregistered next answered 403",
     ] {
-        assert!(text.contains(line), "{line:?} is missing in\n{text}");
+        // A process's line may still be on its way when its next call has been answered.
+        let seen = sandbox
+            .wait_for_log(|line| line.text.ends_with(wanted), LONG)
+            .await;
+        assert!(
+            seen.is_some(),
+            "{wanted:?} is missing in\n{}",
+            sandbox.log_text()
+        );
     }
+    let registered = r#""accountId":"123456789012""#;
+    let seen = sandbox
+        .wait_for_log(|line| line.text.contains(registered), LONG)
+        .await;
+    assert!(
+        seen.is_some(),
+        "{registered} is missing in\n{}",
+        sandbox.log_text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
