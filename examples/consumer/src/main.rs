@@ -1,7 +1,8 @@
 //! Handles orders from SQS, one span per record.
 //!
 //! The queue's event source mapping must have `ReportBatchItemFailures`, since the answer is partial.
-//! With `RAW_BODIES=1` it takes any body instead of orders.
+//! With `RAW_BODIES=1` it takes any body instead of orders, and on Lambda Managed Instances several
+//! batches at once.
 
 use std::env;
 use std::fmt;
@@ -13,7 +14,7 @@ use tracing::{info, instrument};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), throughline::Error> {
     if env::var("RAW_BODIES").is_ok_and(|value| value == "1") {
-        return throughline::run(traced_sqs_handler(accept).partial_batch()).await;
+        return throughline::run_concurrent(traced_sqs_handler(accept).partial_batch()).await;
     }
     let handler = traced_sqs_handler(process)
         .error_type(|error: &OrderError| error.name().into())
