@@ -1,7 +1,7 @@
 //! The producer's half and the poller against servers and clients that we did not write:
 //! `local-aws-sqs` from npm, boto3 and OpenTelemetry's Python SDK.
 
-mod bench;
+pub(crate) mod bench;
 mod front;
 mod redrive;
 mod sending;

@@ -14,5 +14,6 @@ mod p4_ledger;
 mod p5_never_breaks;
 mod p6_answers;
 mod p8_any_client;
+mod redrive;
 mod second_opinion;
 mod upstream_tls;

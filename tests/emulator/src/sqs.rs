@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     timeline: Timeline,
     source: Arc<str>,
     queues: Mutex<BTreeMap<String, Queue>>,
+    /// What `StartMessageMoveTask` did, the latest last.
+    moves: Mutex<Vec<serde_json::Value>>,
     changed: watch::Sender<u64>,
     base: OnceLock<String>,
     keep_trace_header: AtomicBool,
@@ -77,6 +79,7 @@ impl SqsServer {
             timeline: timeline.clone(),
             source: Arc::from("sqs"),
             queues: Mutex::default(),
+            moves: Mutex::default(),
             changed: watch::Sender::new(0),
             base: OnceLock::new(),
             keep_trace_header: AtomicBool::new(true),

@@ -15,10 +15,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
 /// Bound of a wait: far longer than it takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What answers as SQS.
-pub(super) enum Server {
+pub(crate) enum Server {
     /// `local-aws-sqs` from npm; ends with its standard input.
     Theirs {
         url: String,
@@ -30,7 +30,7 @@ pub(super) enum Server {
 }
 
 impl Server {
-    pub(super) async fn theirs() -> Self {
+    pub(crate) async fn theirs() -> Self {
         let mut process = Command::new("node")
             .args(["--input-type=module", "-e", include_str!("server.mjs")])
             .current_dir(tool("node"))
@@ -52,11 +52,11 @@ impl Server {
         }
     }
 
-    pub(super) async fn ours() -> Self {
+    pub(crate) async fn ours() -> Self {
         Self::Ours(SqsServer::start_on(&Timeline::new()).await.unwrap())
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::Theirs { url, .. } => url.clone(),
             Self::Ours(server) => server.endpoint_url().to_string(),
@@ -155,7 +155,7 @@ impl Bench {
 }
 
 /// A client of the server.
-pub(super) fn client(
+pub(crate) fn client(
     server: &Server,
     options: impl FnOnce(aws_sdk_sqs::config::Builder) -> aws_sdk_sqs::config::Builder,
 ) -> aws_sdk_sqs::Client {

@@ -18,7 +18,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 type Done = Result<Value, Refusal>;
 
@@ -93,7 +96,7 @@ fn act(shared: &Shared, operation: &str, request: &Value, trace: Option<&str>) -
         }),
         "ListDeadLetterSourceQueues" => sources(shared, url),
         "StartMessageMoveTask" => move_task(shared, request),
-        "ListMessageMoveTasks" => Ok(json!({"Results": []})),
+        "ListMessageMoveTasks" => list_moves(shared, request),
         "TagQueue" | "UntagQueue" | "AddPermission" | "RemovePermission" => {
             shared.with(url, |_, _| Ok(json!({})))
         }
@@ -150,13 +153,40 @@ fn sources(shared: &Shared, url: &str) -> Done {
     Ok(json!({"queueUrls": urls}))
 }
 
+/// Moves at once, so that a task has ended when it is first asked for.
 fn move_task(shared: &Shared, request: &Value) -> Done {
     let name = |key: &str| request[key].as_str().and_then(|arn| arn.rsplit(':').next());
     let from = name("SourceArn").ok_or_else(|| Refusal::missing("SourceArn"))?;
-    shared
+    let moved = shared
         .move_all(from, name("DestinationArn"))
         .map_err(|_| Refusal::no_resource())?;
+    let mut task = json!({
+        "ApproximateNumberOfMessagesMoved": moved,
+        "ApproximateNumberOfMessagesToMove": moved,
+        "SourceArn": request["SourceArn"],
+        "StartedTimestamp": Moment::now().unix_ms(),
+        "Status": "COMPLETED",
+    });
+    if let Some(to) = request["DestinationArn"].as_str() {
+        task["DestinationArn"] = json!(to);
+    }
+    let mut moves = shared.moves.lock().unwrap_or_else(PoisonError::into_inner);
+    moves.push(task);
     Ok(json!({"TaskHandle": ids::uuid()}))
+}
+
+/// The latest first, one unless asked for more. `TaskHandle` is given for tasks under way only, so never.
+fn list_moves(shared: &Shared, request: &Value) -> Done {
+    let from = request["SourceArn"]
+        .as_str()
+        .ok_or_else(|| Refusal::missing("SourceArn"))?;
+    let count = request["MaxResults"].as_u64().unwrap_or(1);
+    let moves = shared.moves.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_queue = moves.iter().rev().filter(|task| task["SourceArn"] == from);
+    let tasks: Vec<_> = of_queue
+        .take(usize::try_from(count).unwrap_or(10))
+        .collect();
+    Ok(json!({"Results": tasks}))
 }
 
 fn attributes(queue: &Queue, now: Moment, request: &Value) -> Value {
