@@ -3,12 +3,15 @@
 use std::fs;
 use std::time::Duration;
 
-/// Time on a processor since the process began, all threads together, to the nanosecond.
+/// Time on a processor since the process began, all threads that live together, to the nanosecond.
 pub fn cpu(pid: u32) -> Option<Duration> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
         // `schedstat` counts nanoseconds where `stat` counts hundredths of a second.
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        // A thread may end between the listing and the look at it.
+        let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
+            continue;
+        };
         total += text.split_whitespace().next()?.parse::<u64>().ok()?;
     }
     Some(Duration::from_nanos(total))
@@ -52,5 +55,16 @@ mod tests {
         assert!(resident_peak(me).unwrap() >= resident(me).unwrap() / 2);
         assert!(load().unwrap() >= 0.0);
         assert_eq!(cpu(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_thread_that_ends_while_it_is_counted_is_left_out() {
+        for _ in 0..300 {
+            let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| {})).collect();
+            assert!(cpu(std::process::id()).is_some());
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        }
     }
 }
