@@ -115,6 +115,14 @@ struct AwsEmulator {
 
 impl Drop for AwsEmulator {
     fn drop(&mut self) {
+        // Still running: a test has failed, and the emulator's own children would outlive it.
+        if let Some(pid) = self.child.id() {
+            let family = family(pid);
+            let _ = std::process::Command::new("kill")
+                .arg("-KILL")
+                .args(family)
+                .status();
+        }
         // Best effort: it is a folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.stage);
     }
@@ -255,6 +263,37 @@ async fn lay_out(stage: &Path) {
         .await
         .unwrap();
     assert!(unpacked.success(), "{} is not a layer", zip.display());
+}
+
+/// A process and all below it, as text.
+fn family(pid: u32) -> Vec<String> {
+    let children = |pid: &str| {
+        let mut found: Vec<String> = Vec::new();
+        // A child counts as its thread's, so every thread is asked.
+        if let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) {
+            for thread in threads.flatten() {
+                let of_thread = std::fs::read_to_string(thread.path().join("children"));
+                found.extend(
+                    of_thread
+                        .unwrap_or_default()
+                        .split_whitespace()
+                        .map(str::to_owned),
+                );
+            }
+        }
+        found
+    };
+    let mut family = vec![pid.to_string()];
+    let mut next = 0;
+    while next < family.len() {
+        for child in children(&family[next]) {
+            if !family.contains(&child) {
+                family.push(child);
+            }
+        }
+        next += 1;
+    }
+    family
 }
 
 fn is_root() -> bool {
